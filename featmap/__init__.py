@@ -1,0 +1,31 @@
+"""See what a detector's layers respond to, drawn in the right place.
+
+The names below load on first use, so that ``import featmap`` costs nothing.
+"""
+
+from importlib import import_module
+
+from featmap.version import __version__
+
+_EXPORTS = {
+    'ActivationRecorder': 'featmap.recorder',
+    'FeatMapError': 'featmap.errors',
+    'FeatMapInferencer': 'featmap.inferencer',
+    'FeatMapVisualizer': 'featmap.visualizer',
+    'FeatureMap': 'featmap.structures',
+    'ImageGeometry': 'featmap.geometry',
+    'REDUCERS': 'featmap.registry',
+    'VISUALIZERS': 'featmap.registry',
+}
+
+__all__ = ['__version__', *_EXPORTS]  # noqa: PLE0604
+
+
+def __getattr__(name: str):
+    if name in _EXPORTS:
+        return getattr(import_module(_EXPORTS[name]), name)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+
+def __dir__():
+    return sorted(__all__)
