@@ -18,7 +18,7 @@ _EXPORTS = {
     'VISUALIZERS': 'featmap.registry',
 }
 
-__all__ = ['__version__', *_EXPORTS]  # noqa: PLE0604
+__all__ = ['__version__', *_EXPORTS]
 
 
 def __getattr__(name: str):

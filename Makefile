@@ -1,0 +1,29 @@
+# make demo    set up .venv and draw the demo picture
+# make test    set up .venv and run the tests
+# make lint    ruff and mypy
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test lint clean
+
+demo: $(INSTALLED)
+	$(PYTHON) demo/featmap_vis_demo.py demo/demo.jpg configs/demo/yolov5_n_demo.py demo/yolov5_n_demo.pth --target-layers neck
+
+test: $(INSTALLED)
+	$(PYTHON) -m pytest
+
+lint: $(INSTALLED)
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m ruff format --check
+	$(PYTHON) -m mypy
+
+# Once set up, only a change of what is required installs again.
+$(INSTALLED): pyproject.toml setup.py requirements/constraints.txt
+	python3 -m venv $(VENV)
+	$(PYTHON) -m pip install --quiet --constraint requirements/constraints.txt --editable '.[tests,lint]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build output .mypy_cache .ruff_cache *.egg-info

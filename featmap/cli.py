@@ -1,0 +1,153 @@
+"""The command line: arguments only. Nothing heavy is imported before they are parsed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from featmap.errors import FeatMapError, OptionError
+from featmap.settings import merge, parse_arrangement, parse_reduction
+from featmap.version import __version__
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        if 'required: ' in message:
+            message += (
+                '; the order is IMG CONFIG CHECKPOINT [options], and an option that takes several values '
+                '(--target-layers) takes all that follow it'
+            )
+        self.exit(2, f'{self.prog}: error: {message}; --help lists all options\n')
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the main command. What was not given is not in its result."""
+    parser = _Parser(
+        prog='featmap',
+        description="Draw what a detector's layers respond to, over the image, in the right place.",
+        epilog='Example: %(prog)s demo/demo.jpg configs/demo/yolov5_n_demo.py demo/yolov5_n_demo.pth '
+        '--target-layers neck --channel-reduction squeeze_mean',
+        argument_default=argparse.SUPPRESS,
+    )
+    add = parser.add_argument
+    add('image', metavar='IMG', help='a file, a folder (recursive), a glob, or an http(s) URL')
+    add(
+        'config',
+        metavar='CONFIG',
+        help="a path, a scoped name (mmyolo::yolov5/…, mmdet::…) or a packaged config's name",
+    )
+    add('checkpoint', metavar='CHECKPOINT', help='a path or URL; "none" for random weights')
+    what = parser.add_argument_group('what to draw')
+    what.add_argument(
+        '--target-layers', nargs='+', metavar='L',
+        help='layers, such as neck, backbone.stage4, neck.out_layers[2], backbone.stage*; neck[0] takes one output '
+        '(default: backbone)',
+    )  # fmt: skip
+    what.add_argument(
+        '--channel-reduction', type=parse_reduction, metavar='R',
+        help='squeeze_mean, select_max, a reducer of your own, or None (default: select_max)',
+    )  # fmt: skip
+    what.add_argument(
+        '--topk', type=int, metavar='N',
+        help='with --channel-reduction None: the N most active channels; -1 draws 1- or 3-channel maps as they are '
+        '(default: 4)',
+    )  # fmt: skip
+    what.add_argument(
+        '--arrangement', nargs='+', metavar='R C', help='rows and columns of the channels (default: near-square)'
+    )
+    what.add_argument('--score-thr', type=float, metavar='S', help='draw detections from this score up (default: 0.3)')
+    what.add_argument('--no-boxes', dest='boxes', action='store_false', help='no detections; the forward stops early')
+    look = parser.add_argument_group('how it looks')
+    look.add_argument('--alpha', type=float, metavar='A', help='opacity of the heat, 0 to 1 (default: 0.5)')
+    look.add_argument('--colormap', metavar='NAME', help='an OpenCV or matplotlib colour map (default: jet)')
+    look.add_argument('--no-labels', dest='labels', action='store_false', help='no label strips above the panels')
+    where = parser.add_argument_group('where it goes')
+    where.add_argument('--out-file', metavar='F', help='the one picture, exactly there; .png where it has no suffix')
+    where.add_argument(
+        '--out-dir', metavar='D', help='folder for several pictures, structure mirrored (default: output)'
+    )
+    where.add_argument('--show', action='store_true', help='show each picture in a window')
+    where.add_argument(
+        '--vis-backends', nargs='+', metavar='B', help='MMEngine vis backends, such as TensorboardVisBackend'
+    )
+    where.add_argument(
+        '--preview-model', action='store_true', help='print the layer tree, measured on the image, and stop'
+    )
+    model = parser.add_argument_group('the model')
+    model.add_argument(
+        '--device', metavar='D', help='such as cpu or cuda:1 (default: cuda:0 where there is one, else cpu)'
+    )
+    model.add_argument(
+        '--cfg-options', nargs='+', metavar='K=V', help='override the config: model.test_cfg.score_thr=0.1'
+    )
+    model.add_argument(
+        '--trust-checkpoint', action='store_true',
+        help='load a checkpoint that could run code; only for files from a source that you trust',
+    )  # fmt: skip
+    add('--debug', action='store_true', help='show warnings, and the traceback of an error')
+    add('--version', action='version', version=f'featmap {__version__}')
+    return parser
+
+
+def parse_args(argv: Sequence[str] | None = None, prog: str | None = None) -> dict[str, Any]:
+    """The arguments that were given, checked as far as that is possible without a model.
+
+    Raises:
+        OptionError: for a value or a combination that makes no sense.
+    """
+    parser = build_parser()
+    if prog:
+        parser.prog = prog
+    given = vars(parser.parse_args(argv))
+    given.setdefault('debug', False)
+    if 'arrangement' in given:
+        given['arrangement'] = parse_arrangement(given['arrangement'])
+    options = {name: value for name, value in given.items() if name in OPTIONS}
+    merge(options)
+    for name in ('topk', 'arrangement'):
+        if name in options and options.get('channel_reduction') not in (None, 'topk'):
+            raise OptionError(
+                f'--{name} chooses channels and goes with --channel-reduction None, got --channel-reduction '
+                f'{options["channel_reduction"]}'
+            )
+    given['options'] = options
+    return given
+
+
+OPTIONS = frozenset(
+    {'target_layers', 'channel_reduction', 'topk', 'arrangement', 'alpha', 'colormap', 'score_thr', 'boxes', 'labels',
+     'vis_backends'}
+)  # fmt: skip
+"""Arguments that are settings of a run and may also stand in a config's ``featmap`` dict."""
+
+
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Run the command and return its exit status.
+
+    0: all drawn; 1: some images of several failed; 2: nothing could be done; 130: interrupted.
+    """
+    debug = '--debug' in (sys.argv if argv is None else argv)
+    try:
+        given = parse_args(argv, prog)
+        from featmap.command import run
+
+        return run(given)
+    except KeyboardInterrupt:
+        print('\nfeatmap: interrupted; finished pictures are kept', file=sys.stderr)
+        return 130
+    except FeatMapError as error:
+        if debug:
+            raise
+        print(f'featmap: error: {error}', file=sys.stderr)
+    except Exception as error:
+        if debug:
+            raise
+        lines = str(error).strip().splitlines() or ['']
+        print(f'featmap: unexpected {type(error).__name__}: {lines[0]}; --debug shows where', file=sys.stderr)
+    return 2
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""What the command line does: sources to sinks, with progress and a summary."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from featmap.errors import DrawError, FeatMapError, GeometryError, OptionError, OutputError, SourceError
+from featmap.sinks import plan_outputs, prepare, save_image
+from featmap.sources import Source, list_sources
+
+# Errors of one image; any other would meet every image alike.
+_PER_IMAGE = (SourceError, OutputError, GeometryError, DrawError)
+
+
+def run(given: dict[str, Any]) -> int:
+    """Do what the parsed arguments ask for and return the exit status; see :func:`featmap.cli.main`.
+
+    Raises:
+        FeatMapError: where nothing can be done.
+    """
+    notes = Console(stderr=True, highlight=False, soft_wrap=True)
+    if not given['debug']:
+        warnings.simplefilter('ignore')
+    show, out_dir, out_file = (given.get(name) for name in ('show', 'out_dir', 'out_file'))
+    if show and not _has_display():
+        raise OptionError('--show needs a display, and there is none here; use --out-file')
+    sources = list_sources(given['image'], exclude=out_dir or 'output')
+    preview = given.get('preview_model', False)
+    paths: list[Path | None] = [None] * len(sources)
+    if not preview and (not show or out_dir or out_file):
+        planned = plan_outputs(sources, out_file, out_dir)
+        prepare(planned)
+        paths = list(planned)
+    # A picture that cannot be read should not cost the loading of a model.
+    first = sources[0].read() if len(sources) == 1 else None
+
+    with notes.status('loading PyTorch and the model') if notes.is_terminal else _quiet():
+        inferencer = _load(given, notes, (out_dir or 'output'))
+    if preview:
+        return _preview(given, inferencer, sources[0].read() if first is None else first, notes)
+    return _draw_all(inferencer, sources, paths, bool(show), notes)
+
+
+def _load(given: dict[str, Any], notes: Console, save_dir: str) -> Any:
+    from featmap.inferencer import FeatMapInferencer
+    from featmap.models.build import pick_device
+    from featmap.models.config import parse_cfg_options
+
+    device = pick_device(given.get('device'))
+    if 'device' not in given and device.type == 'cpu':
+        notes.print('featmap: no CUDA device here, running on the CPU')
+    checkpoint = given['checkpoint']
+    if checkpoint.lower() == 'none' and not os.path.exists(checkpoint):
+        notes.print('featmap: no checkpoint: the weights are random, and so is what the maps show')
+        checkpoint = None
+    inferencer = FeatMapInferencer(
+        given['config'],
+        checkpoint,
+        device=str(device),
+        cfg_options=parse_cfg_options(given.get('cfg_options', [])),
+        trust_checkpoint=given.get('trust_checkpoint', False),
+        save_dir=save_dir if given['options'].get('vis_backends') else None,
+        **given['options'],
+    )
+    report = inferencer.detector.weights
+    if report is not None and (report.missing or report.unexpected or report.mismatched):
+        notes.print(f'featmap: {report.summary()}')
+    return inferencer
+
+
+def _preview(given: dict[str, Any], inferencer: Any, image: Any, notes: Console) -> int:
+    from featmap.preview import measure, print_layers
+
+    layers, missing = measure(inferencer.detector, image, given['options'].get('target_layers', ()))
+    print_layers(layers)
+    if missing is not None:
+        notes.print(f'featmap: the forward stopped there: {missing}')
+    return 0
+
+
+def _draw_all(
+    inferencer: Any, sources: Sequence[Source], paths: Sequence[Path | None], show: bool, notes: Console
+) -> int:
+    failures: list[tuple[Source, FeatMapError]] = []
+    out = Console(highlight=False, soft_wrap=True)
+    columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal) as progress:
+        for step, (source, path) in enumerate(progress.track(list(zip(sources, paths)), description='drawing')):
+            try:
+                result = inferencer.draw(source, step)
+                if path is not None:
+                    save_image(result.image, path)
+            except _PER_IMAGE as error:
+                if len(sources) == 1:
+                    raise
+                failures.append((source, error))
+                notes.print(f'featmap: skipped: {error}', style='red')
+                continue
+            if path is not None:
+                out.print(str(path), markup=False)
+            if show:
+                inferencer.visualizer.show(result.image, win_name=source.name)
+    inferencer.visualizer.close()
+    if failures:
+        names = ', '.join(source.location for source, _ in failures)
+        notes.print(f'featmap: {len(failures)} of {len(sources)} images failed: {names}', markup=False)
+        return 2 if len(failures) == len(sources) else 1
+    return 0
+
+
+def _has_display() -> bool:
+    return not sys.platform.startswith('linux') or bool(os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY'))
+
+
+class _quiet:  # noqa: N801  stands in for a rich status
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *error: object) -> None:
+        return None

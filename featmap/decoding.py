@@ -1,0 +1,220 @@
+"""From the bytes of an image file to an RGB array, or to an error that says what the bytes are."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import io
+import re
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import PurePath
+from typing import IO
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from featmap.errors import SourceError, first_line
+
+# fmt: off
+IMAGE_SUFFIXES = (
+    '.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.apng', '.bmp', '.dib', '.tif', '.tiff', '.webp',
+    '.gif', '.ppm', '.pgm', '.pbm', '.pnm', '.avif', '.jp2', '.tga',
+)
+VIDEO_SUFFIXES = (
+    '.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm', '.wmv', '.flv', '.mpg', '.mpeg', '.ts', '.3gp',
+)
+# fmt: on
+MAX_PIXELS = 500_000_000
+
+_Flip = Image.Transpose
+_UPRIGHT = {
+    2: _Flip.FLIP_LEFT_RIGHT,
+    3: _Flip.ROTATE_180,
+    4: _Flip.FLIP_TOP_BOTTOM,
+    5: _Flip.TRANSPOSE,
+    6: _Flip.ROTATE_270,
+    7: _Flip.TRANSVERSE,
+    8: _Flip.ROTATE_90,
+}
+_ORIENTATION, _BITS, _PHOTOMETRIC, _PLANAR = 274, 258, 262, 284
+
+VIDEO = 'a video, which is not supported: extract frames first (ffmpeg -i VIDEO frames/%05d.png)'
+_ORDER = 'the order of the arguments is IMG CONFIG CHECKPOINT'
+_CHECKPOINT = f'a checkpoint or another pickle: {_ORDER}'
+_KINDS = (
+    (rb'%PDF', 'a PDF document: export its pages as PNG'),
+    (rb'PK\x03\x04.{0,200}data\.pkl', _CHECKPOINT),
+    (rb'\x80[\x02-\x05]', _CHECKPOINT),
+    (rb'PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!', 'an archive: unpack it first'),
+    (rb'....ftyp(heic|heix|hevc|mif1|msf1)', 'a HEIC photo: convert it to JPEG or PNG'),
+    (rb'....ftypavi[fs]', 'an AVIF image that is damaged, or this Pillow is older than 11.3'),
+    (rb'....ftyp|RIFF....AVI |\x1aE\xdf\xa3|FLV\x01|\x00\x00\x01[\xb0-\xbf]', VIDEO),
+    (rb'\x93NUMPY', 'a NumPy array: save it as PNG first'),
+    (rb'version https://git-lfs', 'a Git LFS pointer: fetch the file itself with git lfs pull'),
+    (rb'(?i)\s*<(!doctype html|html)', 'a web page: give the address of the image itself'),
+    (rb'\s*(<\?xml.*)?<svg', 'an SVG drawing: export it as PNG'),
+    (
+        rb'II\*\x00|MM\x00\*',
+        'a TIFF that is damaged, or of an unsupported kind (floats, or other than 1, 3 or 4 '
+        'channels): convert it to 8-bit RGB',
+    ),
+    (rb'\xff\xd8|\x89PNG|GIF8|BM|P[1-7]\s|RIFF....WEBP', 'an image that is damaged or cut off'),
+)
+
+_bomb_check_lock = threading.RLock()
+
+
+def decode_image(data: bytes, name: str) -> np.ndarray:
+    """Decode an image file's bytes to RGB: (H, W, 3), uint8, contiguous, writable.
+
+    The EXIF orientation is applied, alpha is dropped, grey is repeated, 16 bits become 8, and of an
+    animation the first frame is taken. ``name`` is for messages only.
+
+    Raises:
+        SourceError: ``data`` is empty, damaged, too large, no image, or one of floats.
+    """
+    with _explained(name, data):
+        image = _open(io.BytesIO(data), name)
+        large = image.width * image.height > (Image.MAX_IMAGE_PIXELS or MAX_PIXELS)
+        with _no_bomb_check() if large else contextlib.nullcontext():
+            image.load()
+        return _to_rgb(image, name)
+
+
+def check_header(file: IO[bytes], name: str) -> None:
+    """Raise the error that decoding would raise, as far as the header of the file tells.
+
+    Raises:
+        SourceError: the file is empty, no image, too large, or of an unsupported kind.
+    """
+    head = file.read(4096)
+    file.seek(0)
+    with _explained(name, head):
+        _open(file, name)
+
+
+def describe(head: bytes, name: str) -> str:
+    """Say what a file that is no readable image seems to be, and what to do about it.
+
+    ``head`` is its first bytes (some thousand suffice); ``name`` is its path or URL.
+    """
+    suffix = PurePath(name).suffix.lower()
+    if suffix in VIDEO_SUFFIXES:
+        return VIDEO
+    for pattern, kind in _KINDS:
+        if re.match(pattern, head[:4096], re.DOTALL):
+            return kind
+    if suffix in ('.pth', '.pt', '.ckpt', '.pkl'):
+        return _CHECKPOINT
+    if not _is_text(head[:4096]):
+        return 'binary data of an unknown kind: convert it to PNG or JPEG'
+    if suffix == '.py':
+        return f'a Python file, such as a config: {_ORDER}'
+    return 'a text file: give an image, a folder, a glob or a URL'
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        codecs.getincrementaldecoder('utf-8')().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return re.search(rb'[\x00-\x08\x0e-\x1a\x1c-\x1f]', head) is None
+
+
+@contextlib.contextmanager
+def _explained(name: str, data: bytes) -> Iterator[None]:
+    if not data:
+        raise SourceError(f'{name!r} is empty (0 bytes): an image file was expected; get it again')
+    try:
+        yield
+    except SourceError:
+        raise
+    except UnidentifiedImageError as error:
+        kind = describe(data, name)
+        raise SourceError(f'{name!r} cannot be read as an image. It seems to be {kind}') from error
+    except MemoryError as error:
+        raise SourceError(f'{name!r} does not fit into memory: scale it down') from error
+    except Exception as error:  # on damaged data, Pillow's readers raise almost anything
+        raise SourceError(
+            f'{name!r} cannot be decoded ({first_line(error)}): it is damaged or cut off; get it again or save it anew'
+        ) from error
+
+
+@contextlib.contextmanager
+def _no_bomb_check() -> Iterator[None]:
+    # Pillow warns at 89 and refuses at 179 megapixels, less than aerial and slide images have. Its
+    # limit is one global variable, so it is lifted for as short a time as possible.
+    with _bomb_check_lock:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _open(file: IO[bytes], name: str) -> Image.Image:
+    with _no_bomb_check():
+        image = Image.open(file)
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise SourceError(
+            f'{name!r} has {width} x {height} pixels, over the limit of {MAX_PIXELS // 10**6} '
+            'million (the file may be a decompression bomb): scale it down or cut it up'
+        )
+    if width * height == 0:
+        raise SourceError(f'{name!r} has no pixels: its size is {width} x {height}')
+    if image.mode == 'F':
+        raise SourceError(
+            f'{name!r} is an image of floats, whose range of brightness is not known: '
+            'scale it to 0..255 and save it with 8 bits'
+        )
+    tags = getattr(image, 'tag_v2', {})  # only a TIFF has them
+    bits = tags.get(_BITS, (1,))  # one number for each colour
+    if tags.get(_PLANAR) == 2 and len(bits) > 1 and max(bits) > 8:
+        # Pillow and OpenCV both take such planes for interleaved pixels, and return noise.
+        raise SourceError(
+            f'{name!r} stores more than 8 bits in separate colour planes, which is not supported: '
+            'save it with interleaved colours (planar configuration 1)'
+        )
+    return image
+
+
+def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
+    white_is_zero = getattr(image, 'tag_v2', {}).get(_PHOTOMETRIC) == 0
+    if (orientation := _orientation(image, name)) in _UPRIGHT:
+        image = image.transpose(_UPRIGHT[orientation])
+    if image.mode.startswith('I'):
+        grey = _wide_grey_to_8_bits(np.asarray(image), name)
+        if white_is_zero:  # Pillow has inverted such a TIFF only if it has up to 8 bits
+            grey = 255 - grey
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if image.mode == 'RGBa':  # premultiplied
+        image = image.convert('RGBA')
+    if image.mode != 'RGB':
+        image.info.pop('transparency', None)  # alpha is dropped; Pillow would warn about it
+        image = image.convert('RGB')
+    # Colour of 16 bits has come as 8: Pillow keeps the high byte, at most one level off from /257.
+    return np.array(image)
+
+
+def _wide_grey_to_8_bits(grey: np.ndarray, name: str) -> np.ndarray:
+    low, high = int(grey.min()), int(grey.max())
+    if low < 0 or high > 65535:
+        raise SourceError(
+            f'{name!r} has grey values from {low} to {high}, and what is white is not known: '
+            'scale it to 0..255 and save it with 8 bits'
+        )
+    return ((grey.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _orientation(image: Image.Image, name: str) -> int:
+    try:
+        return image.getexif().get(_ORIENTATION, 1)
+    except Exception as error:  # broken EXIF raises almost anything, and the pixels are still good
+        warnings.warn(
+            f'{name!r} has EXIF data that cannot be read ({first_line(error)}): drawn unrotated',
+            stacklevel=2,
+        )
+        return 1

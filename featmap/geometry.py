@@ -1,0 +1,232 @@
+"""Where in the image a feature cell lies, and the warp that puts it there.
+
+Three grids are in play: the original image, the network input (resized, maybe flipped, padded) and the feature map.
+Positions are continuous: pixel (or cell) ``i`` covers ``[i, i + 1)`` and its centre is at ``i + 0.5``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from featmap.errors import GeometryError
+
+Stride = tuple[float, float]
+
+
+def nominal_stride(input_shape: tuple[int, int], map_shape: tuple[int, int]) -> Stride:
+    """Input pixels per feature cell as ``(sy, sx)``, from the two extents (height, width).
+
+    Convolutions round up, so the extents alone do not give the stride: at 800 pixels a stride of 128 makes 7 cells.
+    In this order: the same exact quotient on both axes; a whole number whose ceil division gives the map on both axes
+    (a power of two where several do); the same with floor division (patch embedding without padding); and, for
+    maps that are stretched to a fixed size (adaptive pooling), the quotient of each axis.
+    """
+    (height, width), (rows, columns) = input_shape, map_shape
+    if min(height, width, rows, columns) < 1:
+        raise GeometryError(f'no stride leads from an input of {input_shape} to a map of {map_shape}')
+    if height * columns == width * rows and (height % rows == 0 or rows % height == 0):
+        return height / rows, width / columns
+    ceil = _whole_between(
+        max(math.ceil(height / rows), math.ceil(width / columns)),
+        min(_last_ceil(height, rows), _last_ceil(width, columns)),
+    )
+    floor = _whole_between(
+        max(height // (rows + 1), width // (columns + 1)) + 1,
+        min(height // rows, width // columns),
+    )
+    whole = ceil or floor
+    return (float(whole), float(whole)) if whole else (height / rows, width / columns)
+
+
+def is_regular(input_shape: tuple[int, int], map_shape: tuple[int, int]) -> bool:
+    """Whether one stride, the same on both axes, leads from the input to the map."""
+    sy, sx = nominal_stride(input_shape, map_shape)
+    return sy == sx
+
+
+def _last_ceil(extent: int, cells: int) -> int:
+    """The largest whole stride s with ceil(extent / s) == cells; a single cell has no upper end."""
+    return (extent - 1) // (cells - 1) if cells > 1 else 2 * extent
+
+
+def _whole_between(low: int, high: int) -> int | None:
+    if low > high:
+        return None
+    power = 1 << (low - 1).bit_length()
+    return power if power <= high else low
+
+
+@dataclass(frozen=True)
+class ImageGeometry:
+    """How one original image lies in the network input.
+
+    Attributes:
+        image_shape: Height and width of the original image.
+        input_shape: Height and width of the network input, padding included.
+        scale: Resize factors ``(sx, sy)`` from the original image to the input: width first.
+        offset: ``(left, top)`` padding in input pixels.
+        flip: Whether the content is mirrored ``(horizontally, vertically)``.
+    """
+
+    image_shape: tuple[int, int]
+    input_shape: tuple[int, int]
+    scale: tuple[float, float] = (1.0, 1.0)
+    offset: tuple[int, int] = (0, 0)
+    flip: tuple[bool, bool] = (False, False)
+
+    def __post_init__(self) -> None:
+        left, top = self.offset
+        height, width = self.content_shape
+        # Resizers round or cut the last pixel; anything more is a crop, which these fields cannot describe.
+        if min(left, top) < 0 or top + height > self.input_shape[0] + 1 or left + width > self.input_shape[1] + 1:
+            raise GeometryError(
+                f'the image content of {height}x{width} at row {top}, column {left} does not fit the network input of '
+                f'{self.input_shape[0]}x{self.input_shape[1]}: the test pipeline seems to crop; use one that resizes '
+                'and pads'
+            )
+
+    @classmethod
+    def from_metainfo(cls, metainfo: Mapping[str, Any], input_shape: tuple[int, int] | None = None) -> ImageGeometry:
+        """Read the geometry off a data sample's metainfo.
+
+        Args:
+            metainfo: Needs ``ori_shape``; uses ``scale_factor`` (w, h), ``pad_param`` (top, bottom, left, right),
+                ``border`` (top, bottom, left, right of the content), ``flip`` and ``flip_direction`` where present.
+            input_shape: Height and width of the batched input; default ``batch_input_shape`` of the metainfo.
+
+        Raises:
+            GeometryError: where a needed entry is missing or the entries contradict each other.
+        """
+        if input_shape is None:
+            input_shape = metainfo.get('batch_input_shape')
+        if input_shape is None or 'ori_shape' not in metainfo:
+            raise GeometryError(
+                "the test pipeline hands on no 'ori_shape' or 'batch_input_shape': add them to the meta_keys of "
+                f'PackDetInputs (got {sorted(metainfo)})'
+            )
+        factors = np.atleast_1d(np.asarray(metainfo.get('scale_factor', 1.0), dtype=float))
+        pads = metainfo.get('pad_param')
+        if pads is None:
+            pads = metainfo.get('border')
+        top, _, left, _ = (0, 0, 0, 0) if pads is None else (math.floor(float(pad)) for pad in pads)
+        direction = (metainfo.get('flip_direction') or 'horizontal') if metainfo.get('flip') else ''
+        return cls(
+            image_shape=_pair(metainfo['ori_shape']),
+            input_shape=_pair(input_shape),
+            scale=(float(factors[0]), float(factors[1 if factors.size > 1 else 0])),
+            offset=(int(left), int(top)),
+            flip=(direction in ('horizontal', 'diagonal'), direction in ('vertical', 'diagonal')),
+        )
+
+    @classmethod
+    def whole(cls, image_shape: tuple[int, int]) -> ImageGeometry:
+        """The geometry of an input that is the image itself."""
+        return cls(_pair(image_shape), _pair(image_shape))
+
+    @property
+    def content_shape(self) -> tuple[int, int]:
+        """Height and width, in input pixels, of the resized image without its padding."""
+        height, width = self.image_shape
+        return max(round(height * self.scale[1]), 1), max(round(width * self.scale[0]), 1)
+
+    def to_input(self, x: float, y: float) -> tuple[float, float]:
+        """Continuous position in the original image to the network input."""
+        height, width = self.content_shape
+        u, v = x * self.scale[0], y * self.scale[1]
+        u, v = (width - u if self.flip[0] else u), (height - v if self.flip[1] else v)
+        return u + self.offset[0], v + self.offset[1]
+
+    def stride(self, map_shape: tuple[int, int]) -> Stride:
+        """Nominal stride ``(sy, sx)`` of a map of this height and width; see :func:`nominal_stride`."""
+        return nominal_stride(self.input_shape, map_shape)
+
+    def content_cells(self, map_shape: tuple[int, int], stride: Stride | None = None) -> tuple[slice, slice]:
+        """Rows and columns whose cell centres lie on image content: the ones that statistics count.
+
+        At least one cell each way: content smaller than a cell counts the cell that holds its middle.
+        """
+        return self._cells(map_shape, stride, 0.5)
+
+    def weights(self, map_shape: tuple[int, int], stride: Stride | None = None) -> np.ndarray:
+        """How much each cell counts in statistics, (h, w) float32: 1 on image content, 0 on padding."""
+        counts = np.zeros(map_shape, dtype=np.float32)
+        counts[self.content_cells(map_shape, stride)] = 1
+        return counts
+
+    def warp_axes(self, map_shape: tuple[int, int], stride: Stride | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The bilinear warp as two matrices: (H, h) for rows and (W, w) for columns, float32, rows summing to 1.
+
+        Un-padding, un-scaling, un-flipping and upsampling are one affine map, and a diagonal one, so each axis is
+        interpolated on its own: ``image = rows @ map @ columns.T``. Cells that share no pixel with the content are not
+        touched; the outermost cell that does is extended to the image's edge.
+        """
+        sy, sx = stride or self.stride(map_shape)
+        rows, columns = self._cells(map_shape, (sy, sx), 0.0)
+        height, width = self.content_shape
+        return (
+            _axis(self.image_shape[0], self.scale[1], height if self.flip[1] else None, self.offset[1],
+                  sy, rows, map_shape[0]),
+            _axis(self.image_shape[1], self.scale[0], width if self.flip[0] else None, self.offset[0],
+                  sx, columns, map_shape[1]),
+        )  # fmt: skip
+
+    def warp(self, planes: np.ndarray, stride: Stride | None = None) -> np.ndarray:
+        """Put planes of (..., h, w) onto the original image: (..., H, W) float32."""
+        rows, columns = self.warp_axes(planes.shape[-2:], stride)
+        return rows @ np.asarray(planes, dtype=np.float32) @ columns.T
+
+    def _cells(self, map_shape: tuple[int, int], stride: Stride | None, margin: float) -> tuple[slice, slice]:
+        """Cells of which more than ``margin`` (0: any part, 0.5: the centre) reaches into the content."""
+        sy, sx = stride or self.stride(map_shape)
+        height, width = self.content_shape
+        left, top = self.offset
+        return (
+            _span(top, height, sy, map_shape[0], margin),
+            _span(left, width, sx, map_shape[1], margin),
+        )
+
+
+def _span(start: float, length: float, stride: float, cells: int, margin: float) -> slice:
+    if margin:
+        first = math.ceil(start / stride - margin)
+        last = math.ceil((start + length) / stride - margin)
+    else:
+        first = math.floor(start / stride)
+        last = math.ceil((start + length) / stride)
+    first, last = max(first, 0), min(last, cells)
+    if first < last:
+        return slice(first, last)
+    middle = min(max(math.floor((start + length / 2) / stride), 0), cells - 1)
+    return slice(middle, middle + 1)
+
+
+def _axis(
+    pixels: int,
+    scale: float,
+    flipped_extent: int | None,
+    offset: int,
+    stride: float,
+    used: slice,
+    cells: int,
+) -> np.ndarray:
+    position = (np.arange(pixels) + 0.5) * scale
+    if flipped_extent is not None:
+        position = flipped_extent - position
+    cell = np.clip((position + offset) / stride - 0.5, used.start, used.stop - 1)
+    lower = np.floor(cell).astype(np.intp)
+    upper = np.minimum(lower + 1, used.stop - 1)
+    fraction = (cell - lower).astype(np.float32)
+    matrix = np.zeros((pixels, cells), dtype=np.float32)
+    each = np.arange(pixels)
+    matrix[each, lower] = 1 - fraction
+    matrix[each, upper] += fraction
+    return matrix
+
+
+def _pair(shape: Any) -> tuple[int, int]:
+    return int(shape[0]), int(shape[1])

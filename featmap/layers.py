@@ -1,0 +1,116 @@
+"""Layer names: parse, resolve, list, suggest. Only modules of the model can be reached."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from torch import nn
+
+from featmap.errors import LayerError, nearest
+
+_TOKEN = re.compile(r'\[\s*([^\[\]]+?)\s*\]|([^.\[\]\s]+)')
+_NAME = re.compile(r'[^.\[\]\s]+(?:\[[^\[\]]+\]|\.[^.\[\]\s]+)*')
+
+
+@dataclass(frozen=True)
+class Target:
+    """A module to record, and which part of its output.
+
+    Attributes:
+        name: The module's dotted path, as in ``named_modules()``.
+        module: The module.
+        path: Keys into a nested output, outermost first; empty for all of it.
+    """
+
+    name: str
+    module: nn.Module
+    path: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The name with the output keys: ``neck[0]``."""
+        return self.name + ''.join(f'[{key}]' for key in self.path)
+
+
+def parse(name: str) -> list[tuple[str, bool]]:
+    """Split a layer name into its parts; the flag says whether a part stood in brackets.
+
+    ``neck.out_layers[2]`` gives ``[('neck', False), ('out_layers', False), ('2', True)]``.
+    """
+    if not _NAME.fullmatch(name.strip()):
+        raise LayerError(
+            f'{name!r} is no layer name: expected dotted names and [indices], such as neck, backbone.stage4, '
+            'neck.out_layers[2] or backbone.stage*'
+        )
+    return [
+        (bracketed.strip('\'"') or '*', True) if bracketed else (plain, False)
+        for bracketed, plain in _TOKEN.findall(name.strip())
+    ]
+
+
+def resolve(model: nn.Module, names: str | Sequence[str]) -> list[Target]:
+    """The modules that the names stand for, in the order asked for, each once.
+
+    A bracket picks a child module where there is one of that name (``neck.out_layers[2]``), else an element of
+    the layer's output (``neck[0]``). ``*`` and ``?`` match within one part of the name.
+
+    Raises:
+        LayerError: for a name that reaches nothing, with the nearest names that do.
+    """
+    targets: dict[tuple[int, tuple[str, ...]], Target] = {}
+    for name in [names] if isinstance(names, str) else names:
+        found = list(_walk(model, parse(name), ''))
+        if not found:
+            raise LayerError(_unknown(model, name))
+        for target in found:
+            targets.setdefault((id(target.module), target.path), target)
+    if not targets:
+        raise LayerError('no target layer was given: name one, such as backbone or neck')
+    return list(targets.values())
+
+
+def _walk(module: nn.Module, parts: list[tuple[str, bool]], prefix: str) -> Iterator[Target]:
+    if not parts:
+        yield Target(prefix, module)
+        return
+    (part, _), rest = parts[0], parts[1:]
+    # Not named_children(): it leaves out the second name of a shared module (heads of RTMDet share convolutions).
+    children = {name: child for name, child in module._modules.items() if child is not None}
+    matches = [name for name in children if name == part or fnmatchcase(name, part)]
+    for name in matches:
+        yield from _walk(children[name], rest, f'{prefix}.{name}' if prefix else name)
+    if not matches and prefix and all(bracket for _, bracket in parts) and '*' not in part:
+        yield Target(prefix, module, tuple(key for key, _ in parts))
+
+
+def list_names(model: nn.Module) -> list[str]:
+    """Every layer name of the model, parents before children."""
+    return [name for name, _ in model.named_modules() if name]
+
+
+def children_to_try(name: str, module: nn.Module, limit: int = 6) -> str:
+    """The names of the module's children as text, for a layer that is itself never run."""
+    names = [f'{name}.{child}' for child, _ in module.named_children()]
+    return ', '.join(names[:limit]) + (', …' if len(names) > limit else '')
+
+
+def _unknown(model: nn.Module, name: str) -> str:
+    return (
+        f'the model has no layer {name!r}; nearest: {", ".join(_nearest_names(model, name))}; --preview-model lists all'
+    )
+
+
+def _nearest_names(model: nn.Module, name: str) -> Iterable[str]:
+    """Three names like the given one, first among the children of its longest part that does exist."""
+    parts = [part for part, _ in parse(name)]
+    module, known = model, 0
+    while known < len(parts) and parts[known] in module._modules:
+        module = module._modules[parts[known]]  # type: ignore[assignment]
+        known += 1
+    prefix = '.'.join(parts[:known])
+    siblings = [f'{prefix}.{child}' if prefix else child for child, _ in module.named_children()]
+    best = nearest(name, siblings)
+    return (best + [other for other in nearest(name, list_names(model)) if other not in best])[:3]

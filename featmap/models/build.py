@@ -1,0 +1,165 @@
+"""From a config to a detector with weights, on a device, in eval mode. Nothing is downloaded."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import logging
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from torch import nn
+
+from featmap.errors import ConfigError, FeatMapError, first_line
+from featmap.models.mmcv_ops import ensure_ops
+from featmap.models.packages import missing_package
+
+# What makes a scope's models and transforms known to the registries, at the least import time.
+_SCOPE_MODULES = {
+    'mmdet': ('mmdet.models', 'mmdet.datasets.transforms'),
+    'mmyolo': ('mmdet.datasets.transforms', 'mmyolo.models', 'mmyolo.datasets.transforms'),
+}
+
+
+def scope_of(config: Config) -> str:
+    """The config's default scope; mmdet where it names none."""
+    return config.get('default_scope') or 'mmdet'
+
+
+def import_scopes(config: Config) -> None:
+    """Import the packages whose models the config names.
+
+    Raises:
+        MissingPackageError: for one that is not installed, with the command that installs it.
+    """
+    ensure_ops()
+    scopes = [scope_of(config), *sorted(set(_scopes_in(config.get('model', {}))))]
+    for scope in dict.fromkeys(scopes):
+        for module in _SCOPE_MODULES.get(scope, (f'{scope}.models',)):
+            try:
+                import_module(module)
+            except ModuleNotFoundError as error:
+                wanted = (error.name or scope).partition('.')[0]
+                raise missing_package(wanted, f'the config (scope {scope!r})') from error
+
+
+def _scopes_in(node: Any) -> Iterator[str]:
+    """The scopes before the dots of ``type='mmpretrain.ConvNeXt'``."""
+    if isinstance(node, dict):
+        kind = node.get('type')
+        if isinstance(kind, str) and kind.count('.') == 1 and kind.startswith('mm'):
+            yield kind.partition('.')[0]
+        for value in node.values():
+            yield from _scopes_in(value)
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            yield from _scopes_in(value)
+
+
+def build_model(config: Config, random_weights: bool = False) -> nn.Module:
+    """The model on the CPU in eval mode, without weights from a checkpoint yet.
+
+    Args:
+        config: With a ``model``. It is not changed.
+        random_weights: Initialise as for training, the same each time, but for what would be downloaded.
+
+    Raises:
+        MissingPackageError: where the model needs a package that is not installed.
+        ConfigError: where the model cannot be built, with the reason.
+    """
+    from mmengine.model import revert_sync_batchnorm
+    from mmengine.registry import MODELS
+
+    import_scopes(config)
+    with DefaultScope.overwrite_default_scope(scope_of(config)), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        try:
+            model = MODELS.build(copy.deepcopy(config.model))
+            _drop_pretrained(model)
+            if random_weights:
+                with _silent():
+                    model.init_weights()
+        except FeatMapError:
+            raise
+        except ImportError as error:
+            name = getattr(error, 'name', None)
+            if name:
+                raise missing_package(name.partition('.')[0], 'the model') from error
+            raise ConfigError(f'the model needs a package that is missing: {first_line(error)}') from error
+        except Exception as error:
+            raise ConfigError(f'the model cannot be built: {type(error).__name__}: {first_line(error)}') from error
+    _mend(model)
+    return revert_sync_batchnorm(model).eval()
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """MMEngine logs two lines for every weight that it initialises."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def _drop_pretrained(model: nn.Module) -> None:
+    """Forget every ``Pretrained`` initialisation, which would download: the checkpoint brings all weights."""
+    for module in model.modules():
+        init = getattr(module, 'init_cfg', None)
+        if isinstance(init, dict) and init.get('type') == 'Pretrained':
+            module.init_cfg = None
+        elif isinstance(init, (list, tuple)):
+            module.init_cfg = [item for item in init if item.get('type') != 'Pretrained'] or None
+
+
+def _mend(model: nn.Module) -> None:
+    """Mmdet 3.3's SSDHead reads ``loss_cls`` at inference and never sets it."""
+    head = getattr(model, 'bbox_head', None)
+    if type(head).__name__ == 'SSDHead' and not hasattr(head, 'loss_cls'):
+        head.loss_cls = None  # type: ignore[union-attr, assignment]
+
+
+def class_names(config: Config, meta: dict[str, Any]) -> tuple[str, ...]:
+    """Class names from the checkpoint's meta, else the config's metainfo, else the config's dataset type."""
+    known = {key.lower(): value for key, value in (meta.get('dataset_meta') or {}).items()}
+    names = known.get('classes') or meta.get('CLASSES') or meta.get('classes')
+    dataset = config.get('test_dataloader', {}).get('dataset', {})
+    if not names:
+        names = (dataset.get('metainfo') or {}).get('classes')
+    if not names and isinstance(dataset.get('type'), str):
+        from mmengine.registry import DATASETS
+
+        with DefaultScope.overwrite_default_scope(scope_of(config)):
+            kind = DATASETS.get(dataset['type'])
+        names = getattr(kind, 'METAINFO', {}).get('classes')
+    return (names,) if isinstance(names, str) else tuple(names or ())
+
+
+def pick_device(device: str | None) -> torch.device:
+    """The device to run on: the one asked for, else the first CUDA device, else the CPU.
+
+    Raises:
+        ConfigError: for a device that this machine or this PyTorch does not have.
+    """
+    if device is None:
+        return torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')
+    try:
+        chosen = torch.device(device)
+        if chosen.type == 'cuda':
+            count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+            if (chosen.index or 0) >= count:
+                raise ConfigError(
+                    f'there is no device {device}: PyTorch {torch.__version__} sees {count} CUDA devices here; use '
+                    '--device cpu'
+                )
+        torch.empty(1, device=chosen)
+    except FeatMapError:
+        raise
+    except Exception as error:
+        raise ConfigError(f'the device {device!r} cannot be used: {first_line(error)}; use cpu or cuda:0') from error
+    return chosen

@@ -1,0 +1,220 @@
+"""A model's weights: read from a checkpoint without running code, and put into a model with a report."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from featmap.errors import CheckpointError
+from featmap.models.checkpoint_files import read_file
+from featmap.models.download import fetch, is_url
+
+# Where training tools keep the weights, MMEngine's own first.
+_WEIGHT_KEYS = ('state_dict', 'model', 'model_state_dict', 'module')
+_DATA_PARALLEL = 'module.'
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """The weights of a model, on the CPU, and where they come from.
+
+    Attributes:
+        state_dict: the tensors by name, as the model's own ``state_dict`` names them.
+        meta: what training noted beside them, such as ``dataset_meta``.
+        source: the path or URL that was given.
+        path: the file that was read.
+    """
+
+    state_dict: OrderedDict[str, Tensor]
+    meta: dict[str, Any]
+    source: str
+    path: Path
+
+    @cached_property
+    def sha256(self) -> str:
+        """The file's SHA-256, in hex. Computed when first asked for."""
+        digest = hashlib.sha256()
+        with self.path.open('rb') as file:
+            for block in iter(lambda: file.read(1 << 20), b''):
+                digest.update(block)
+        return digest.hexdigest()
+
+
+class ShapeMismatch(NamedTuple):
+    """A tensor that has one shape in the checkpoint and another in the model."""
+
+    name: str
+    in_checkpoint: tuple[int, ...]
+    in_model: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class WeightReport:
+    """Which of a checkpoint's tensors went into a model, by name, without bookkeeping buffers.
+
+    Attributes:
+        loaded: now in the model.
+        missing: in the model only; they keep the values they had.
+        unexpected: in the checkpoint only.
+        mismatched: in both, but of different shapes; the model keeps its own.
+    """
+
+    loaded: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    mismatched: tuple[ShapeMismatch, ...] = field(default=())
+
+    def summary(self) -> str:
+        """One line of counts, and a second with the first names of what did not fit."""
+        total = len(self.loaded) + len(self.missing) + len(self.mismatched)
+        counts = f'loaded {len(self.loaded)} of {total} tensors'
+        parts = []
+        if self.mismatched:
+            shapes = [f'{name} {_shape(theirs)} for {_shape(ours)}' for name, theirs, ours in self.mismatched]
+            parts.append(f'other shape: {_some(shapes)}')
+        if self.missing:
+            parts.append(f'missing: {_some(self.missing)}')
+        if self.unexpected:
+            parts.append(f'unused: {_some(self.unexpected)}')
+        return f'{counts}\n{"; ".join(parts)}' if parts else counts
+
+
+def load_checkpoint(path_or_url: str | Path, trust: bool = False) -> Checkpoint:
+    """Read a checkpoint: one of MMEngine's, a bare state dict, or one under ``model``.
+
+    Of MMEngine's training checkpoints ``state_dict`` is taken, never ``ema_state_dict``: where training kept averaged
+    weights (``EMAHook``), the hook swaps the two when it saves, so that ``state_dict`` holds the averaged ones. The
+    prefix ``module.`` of data-parallel training is taken off.
+
+    Args:
+        path_or_url: a file, or an http(s) address, which is downloaded once into PyTorch's cache.
+        trust: unpickle in full, for files that weights-only loading refuses. Such a file can run any code.
+
+    Raises:
+        CheckpointError: the file cannot be had or read, wants to run code, or holds no weights.
+    """
+    source = str(path_or_url)
+    path = fetch(source) if is_url(source) else Path(source).expanduser()
+    try:
+        content = read_file(path, trust=trust)
+    except CheckpointError as error:
+        if not is_url(source):
+            raise
+        raise CheckpointError(f'{error}; it came from {source}, delete the file to download it again') from error
+    state_dict = _state_dict_in(content)
+    if not state_dict:
+        raise CheckpointError(f"'{source}' has no weights in it: it holds {_described(content)}, not a state dict")
+    meta = content.get('meta')
+    return Checkpoint(state_dict, dict(meta) if isinstance(meta, Mapping) else {}, source, path)
+
+
+def apply_weights(model: nn.Module, checkpoint: Checkpoint) -> WeightReport:
+    """Copy a checkpoint's tensors into a model, each cast to the type of the model's own.
+
+    Tensors of another shape, such as those of a head for another number of classes, are left out and reported.
+
+    Raises:
+        CheckpointError: fewer than half of the model's parameters fit. The model is then unchanged.
+    """
+    own = model.state_dict()
+    shapes = {name: tuple(tensor.shape) for name, tensor in own.items() if isinstance(tensor, Tensor)}
+    incoming = checkpoint.state_dict
+    mismatched = tuple(
+        ShapeMismatch(name, tuple(tensor.shape), shapes[name])
+        for name, tensor in incoming.items()
+        if name in shapes and tuple(tensor.shape) != shapes[name]
+    )
+    wrong = {mismatch.name for mismatch in mismatched}
+    parameters = [name for name, _ in model.named_parameters()]
+    fitting = sum(name in incoming and name not in wrong for name in parameters)
+    if 2 * fitting < len(parameters) or not fitting:
+        raise CheckpointError(_unfit(checkpoint, parameters, fitting, mismatched))
+
+    # Names that only the checkpoint has are handed over too: some modules still know older names of their tensors.
+    kept = OrderedDict((name, tensor) for name, tensor in incoming.items() if name not in wrong)
+    kept._metadata = getattr(incoming, '_metadata', None)  # type: ignore[attr-defined]
+    try:
+        missing, unexpected = model.load_state_dict(kept, strict=False)
+    except RuntimeError as error:
+        reason = ' '.join(str(error).split())
+        raise CheckpointError(f"'{checkpoint.source}' does not fit the model: {reason[:300]}") from error
+    absent = set(missing)
+    return WeightReport(
+        loaded=_weights(name for name in shapes if name not in absent),
+        missing=_weights(name for name in missing if name not in wrong),
+        unexpected=_weights(unexpected),
+        mismatched=mismatched,
+    )
+
+
+def _state_dict_in(content: Any) -> OrderedDict[str, Tensor]:
+    if not isinstance(content, Mapping):
+        return OrderedDict()
+    found: Mapping[Any, Any] = content
+    for key in _WEIGHT_KEYS:
+        value = content.get(key)
+        # A whole module is what other tools save. Only a trusted file can hold one.
+        if isinstance(value, nn.Module):
+            value = value.state_dict()
+        if isinstance(value, Mapping) and any(isinstance(tensor, Tensor) for tensor in value.values()):
+            found = value
+            break
+    tensors = [(name, value) for name, value in found.items() if isinstance(name, str) and isinstance(value, Tensor)]
+    cut = len(_DATA_PARALLEL) if all(name.startswith(_DATA_PARALLEL) for name, _ in tensors) else 0
+    state_dict = OrderedDict((name[cut:], value) for name, value in tensors)
+    metadata = getattr(found, '_metadata', None) or {}
+    # The versions of the modules, which load_state_dict hands to them.
+    state_dict._metadata = {name[cut:]: value for name, value in metadata.items()}  # type: ignore[attr-defined]
+    return state_dict
+
+
+def _unfit(checkpoint: Checkpoint, parameters: list[str], fitting: int, mismatched: tuple[ShapeMismatch, ...]) -> str:
+    start = (
+        f"'{checkpoint.source}' is of another architecture than the config: "
+        f"{fitting} of the model's {len(parameters)} parameters fit"
+    )
+    ours_only = [name for name in parameters if name not in checkpoint.state_dict]
+    if len(mismatched) > len(ours_only):
+        name, theirs, ours = mismatched[0]
+        return (
+            f'{start}; the names agree but the sizes do not, as between variants of a model: '
+            f'{name} is {_shape(theirs)} in the checkpoint and {_shape(ours)} in the model'
+        )
+    here = set(parameters)
+    theirs_only = [name for name in checkpoint.state_dict if name not in here]
+    return (
+        f'{start}; the checkpoint has {_some(theirs_only or checkpoint.state_dict)}; '
+        f'the model also has {_some(ours_only)}'
+    )
+
+
+def _weights(names: Iterable[str]) -> tuple[str, ...]:
+    """The names without those that are no weights: counters of batches, and the preprocessor's mean and deviation."""
+    return tuple(
+        name
+        for name in names
+        if not name.startswith('data_preprocessor.') and name.rpartition('.')[2] != 'num_batches_tracked'
+    )
+
+
+def _described(content: Any) -> str:
+    if isinstance(content, Mapping):
+        return f'a dict of {_some([str(key) for key in content])}' if content else 'an empty dict'
+    return f'a {type(content).__name__}'
+
+
+def _some(names: Iterable[str], count: int = 3) -> str:
+    listed = list(names)
+    more = f' and {len(listed) - count} more' if len(listed) > count else ''
+    return ', '.join(listed[:count]) + more
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return '×'.join(map(str, shape)) or 'a scalar'

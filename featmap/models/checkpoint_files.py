@@ -1,0 +1,116 @@
+"""What is in a checkpoint file, read without running code unless the user trusts the file."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from featmap.errors import CheckpointError, first_line, nearest
+from featmap.models import unpickling
+
+_KINDS = (
+    (b'\xff\xd8\xff', 'a JPEG image'),
+    (b'\x89PNG', 'a PNG image'),
+    (b'version https://git-lfs', 'a Git LFS pointer, not the file itself; run: git lfs pull'),
+    (b'\x1f\x8b', 'a gzip archive; unpack it first'),
+    (b'7z\xbc\xaf', 'a 7z archive; unpack it first'),
+    (b'\x89HDF', 'an HDF5 file'),
+    (b'<', 'a web page or XML file, as a failed download leaves behind'),
+)
+_SUFFIXES = {
+    '.py': 'a Python file; the order is IMG CONFIG CHECKPOINT',
+    '.safetensors': 'a safetensors file; load it with safetensors.torch.load_file and torch.save that',
+    '.onnx': 'an ONNX model',
+}
+
+
+def read_file(path: Path, trust: bool = False) -> Any:
+    """The object that ``torch.save`` wrote to ``path``, with all tensors on the CPU.
+
+    Args:
+        path: a file of any PyTorch version, zipped or not.
+        trust: unpickle in full; the file can then run any code.
+
+    Raises:
+        CheckpointError: there is no such file, it is no checkpoint, is damaged, or wants to run code.
+    """
+    _check_present(path)
+    _check_kind(path)
+    forced = os.environ.get('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '').lower()
+    if forced in ('1', 'y', 'yes', 'true'):
+        # torch.load then takes no other reader than its own, which fails on training checkpoints.
+        raise CheckpointError(
+            f"'{path}' cannot be read while TORCH_FORCE_WEIGHTS_ONLY_LOAD={forced} is set; unset it: featmap loads "
+            'weights only by itself'
+        )
+    reader = pickle if trust else unpickling
+    try:
+        with path.open('rb') as file:
+            return torch.load(file, map_location='cpu', pickle_module=reader, weights_only=False)
+    except unpickling.RefusedError as error:
+        raise CheckpointError(
+            f"'{path}' holds more than weights and may run code: {error.name}; if you trust where it comes from, load "
+            'it with --trust-checkpoint (Python: trust=True)'
+        ) from error
+    # A damaged pickle is a program gone wrong: it can fail in any way.
+    except Exception as error:
+        raise CheckpointError(
+            f"'{path}' cannot be read, it is damaged, cut short or no PyTorch checkpoint "
+            f'({type(error).__name__}: {first_line(error)})'
+        ) from error
+
+
+def _check_present(path: Path) -> None:
+    if path.is_dir():
+        names = sorted(entry.name for entry in path.glob('*.pth'))
+        hint = f'; there is {", ".join(names[:3])}' if names else ''
+        raise CheckpointError(f"'{path}' is a folder; give a checkpoint file{hint}")
+    if not path.exists():
+        folder = path.parent
+        names = [entry.name for entry in folder.iterdir() if entry.is_file()] if folder.is_dir() else []
+        hint = f'; nearest there: {", ".join(nearest(path.name, names))}' if names else ''
+        raise CheckpointError(f"the checkpoint '{path}' does not exist{hint}")
+
+
+def _check_kind(path: Path) -> None:
+    """Refuse what ``torch.load`` would trip over, with a reason that helps."""
+    try:
+        with path.open('rb') as file:
+            head = file.read(64)
+    except OSError as error:
+        raise CheckpointError(f"the checkpoint '{path}' cannot be opened: {error.strerror}") from error
+    if not head:
+        raise CheckpointError(f"the checkpoint '{path}' is empty")
+    if head.startswith(b'PK'):
+        _check_zip(path)
+    elif path.suffix in _SUFFIXES:
+        raise CheckpointError(f"'{path}' is no checkpoint but {_SUFFIXES[path.suffix]}")
+    elif not head.startswith(b'\x80'):
+        _check_tar(path, head)
+
+
+def _check_zip(path: Path) -> None:
+    if not zipfile.is_zipfile(path):
+        raise CheckpointError(f"the checkpoint '{path}' is cut short; copy or download it again")
+    with zipfile.ZipFile(path) as archive:
+        names = {name.rpartition('/')[2] for name in archive.namelist()}
+    if 'constants.pkl' in names:
+        raise CheckpointError(f"'{path}' is a TorchScript model; give the checkpoint that training wrote")
+    if 'data.pkl' not in names:
+        raise CheckpointError(f"'{path}' is no checkpoint but some other zip archive")
+
+
+def _check_tar(path: Path, head: bytes) -> None:
+    """PyTorch before 0.2 wrote tar archives. Links in one could point anywhere."""
+    if not tarfile.is_tarfile(path):
+        kind = next((kind for magic, kind in _KINDS if head.startswith(magic)), 'some other file')
+        raise CheckpointError(f"'{path}' is no checkpoint but {kind}")
+    with tarfile.open(path) as archive:
+        if not all(member.isfile() for member in archive):
+            raise CheckpointError(f"'{path}' is no checkpoint but some other tar archive")

@@ -1,0 +1,113 @@
+"""A detector that is fed with RGB arrays and asked for features and detections."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from torch import Tensor, nn
+
+from featmap.errors import FeatMapError, SourceError, first_line
+from featmap.geometry import ImageGeometry
+from featmap.models.build import build_model, class_names, pick_device, scope_of
+from featmap.models.checkpoint import WeightReport, apply_weights, load_checkpoint
+from featmap.models.config import load_config
+from featmap.models.pipeline import TestPipeline
+from featmap.models.thresholds import raise_score_threshold
+from featmap.structures import Detections
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Preprocessed images: the network input (N, C, H, W) on the model's device, and where each image lies in it."""
+
+    inputs: Tensor
+    data_samples: list[Any]
+    geometries: tuple[ImageGeometry, ...]
+
+    @property
+    def input_shape(self) -> tuple[int, int]:
+        """Height and width of the network input."""
+        return int(self.inputs.shape[-2]), int(self.inputs.shape[-1])
+
+
+class Detector:
+    """A model with its test pipeline.
+
+    Args:
+        config: A path, a scoped or bare name, or a Config. A Config is not changed.
+        checkpoint: A path or URL; None for random weights, the same each time.
+        device: Such as ``cuda:0`` or ``cpu``; None for the first CUDA device, else the CPU.
+        cfg_options: Overrides of the config.
+        score_thr: Detections below it are not asked for. It is handed on to heads that stay exact under it.
+        trust_checkpoint: Unpickle a checkpoint that weights-only loading refuses. It can run any code.
+    """
+
+    def __init__(
+        self,
+        config: str | Path | Config,
+        checkpoint: str | Path | None = None,
+        device: str | None = None,
+        cfg_options: dict[str, Any] | None = None,
+        score_thr: float = 0.3,
+        trust_checkpoint: bool = False,
+    ) -> None:
+        self.config = load_config(config, cfg_options)
+        self.device = pick_device(device)
+        self.score_thr = score_thr
+        weights = None if checkpoint is None else load_checkpoint(checkpoint, trust=trust_checkpoint)
+        self.model: nn.Module = build_model(self.config, random_weights=weights is None)
+        self.weights: WeightReport | None = weights and apply_weights(self.model, weights)
+        self.classes = class_names(self.config, dict(weights.meta) if weights else {})
+        self.model.to(self.device)
+        self._scope = scope_of(self.config)
+        raise_score_threshold(self.model, score_thr)
+        with DefaultScope.overwrite_default_scope(self._scope):
+            self._pipeline = TestPipeline(self.config)
+
+    def prepare(self, images: Sequence[np.ndarray]) -> Batch:
+        """Run the test pipeline and the data preprocessor on (H, W, 3) RGB uint8 images, which may differ in size."""
+        packed = [self._packed(image) for image in images]
+        data = {key: [item[key] for item in packed] for key in ('inputs', 'data_samples')}
+        with torch.no_grad():
+            data = self.model.data_preprocessor(data, False)  # type: ignore[operator]
+        inputs, samples = data['inputs'], data['data_samples']
+        shape = (int(inputs.shape[-2]), int(inputs.shape[-1]))
+        geometries = tuple(ImageGeometry.from_metainfo(s.metainfo, shape) for s in samples)
+        return Batch(inputs, samples, geometries)
+
+    def _packed(self, image: np.ndarray) -> dict[str, Any]:
+        try:
+            return self._pipeline(image)
+        except FeatMapError:
+            raise
+        except Exception as error:  # whatever a transform makes of an image that it cannot take
+            height, width = image.shape[:2]
+            raise SourceError(
+                f'the test pipeline cannot take an image of {width}x{height}: {type(error).__name__}: {first_line(error)}'
+            ) from error
+
+    def predict(self, batch: Batch) -> list[Detections]:
+        """Run the model as for inference: the detections of each image, in original pixels, from ``score_thr`` up."""
+        with torch.no_grad(), DefaultScope.overwrite_default_scope(self._scope):
+            samples = self.model(batch.inputs, batch.data_samples, mode='predict')
+        return [self._detections(sample) for sample in samples]
+
+    def _detections(self, sample: Any) -> Detections:
+        found = sample.get('pred_instances')
+        if found is None or 'bboxes' not in found or 'scores' not in found:
+            return Detections(classes=self.classes)
+        boxes = found.bboxes.tensor if hasattr(found.bboxes, 'tensor') else found.bboxes
+        keep = found.scores >= self.score_thr
+        return Detections(
+            boxes[keep].float().cpu().numpy(),
+            found.scores[keep].float().cpu().numpy(),
+            found.labels[keep].cpu().numpy(),
+            self.classes,
+        )

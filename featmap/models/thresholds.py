@@ -1,0 +1,36 @@
+"""Let a head drop early what will not be drawn: most of post-processing is spent on boxes of low score."""
+
+from __future__ import annotations
+
+from torch import nn
+
+# Heads whose boxes above a threshold do not depend on boxes below it: they rank by the very score that they filter by,
+# or by it times a factor up to 1, suppress greedily, and let no weaker box move a stronger one (as PAA's voting does).
+_EXACT = {
+    'mmdet': {
+        'ATSSHead', 'FCOSHead', 'GFLHead', 'RetinaHead', 'RTMDetHead', 'RTMDetInsHead', 'RTMDetInsSepBNHead',
+        'RTMDetSepBNHead', 'SSDHead', 'StandardRoIHead', 'TOODHead', 'YOLOV3Head', 'YOLOXHead',
+    },
+    'mmyolo': {
+        'PPYOLOEHead', 'RTMDetHead', 'RTMDetInsSepBNHead', 'YOLOv5Head', 'YOLOv6Head', 'YOLOv7Head', 'YOLOv8Head',
+        'YOLOXHead',
+    },
+}  # fmt: skip
+
+
+def raise_score_threshold(model: nn.Module, score_thr: float) -> bool:
+    """Raise ``score_thr`` of the model's head where that leaves the boxes from ``score_thr`` up as they are.
+
+    Returns:
+        Whether it was raised.
+    """
+    for name in ('bbox_head', 'roi_head'):
+        head = getattr(model, name, None)
+        package = type(head).__module__.partition('.')[0]
+        cfg = getattr(head, 'test_cfg', None)
+        if not cfg or type(head).__name__ not in _EXACT.get(package, ()):
+            continue
+        if cfg.get('nms', {}).get('type') == 'nms' and cfg.get('score_thr', score_thr) < score_thr:
+            cfg.score_thr = score_thr
+            return True
+    return False

@@ -1,0 +1,116 @@
+"""The layer tree of a model, measured by one real forward."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from torch import Tensor
+
+from featmap.errors import LayerError, MissingPackageError
+from featmap.geometry import Stride
+from featmap.layers import Target, resolve
+from featmap.layouts import flatten, maps_of
+from featmap.models.detector import Detector
+from featmap.recorder import ActivationRecorder
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """One layer: the name to pass, its type, what it put out, and how often it was called.
+
+    Attributes:
+        name: What ``--target-layers`` takes.
+        kind: The module's class.
+        shapes: The shape of every map in the output of its first call, or of every tensor where none is a map.
+        strides: The stride of every map; empty where the output is no map.
+        parameters: How many numbers the layer and its parts learn.
+        calls: How often it was called in the forward.
+    """
+
+    name: str
+    kind: str
+    shapes: tuple[tuple[int, ...], ...]
+    strides: tuple[Stride, ...]
+    parameters: int
+    calls: int
+
+
+def measure(
+    detector: Detector, image: np.ndarray, names: Sequence[str] = ()
+) -> tuple[list[LayerInfo], MissingPackageError | None]:
+    """Run the detector on an (H, W, 3) RGB uint8 image and describe each layer, parents before children.
+
+    Args:
+        detector: The detector.
+        image: The image.
+        names: Layers to describe with their parts; all by default.
+
+    Returns:
+        The layers, and the error of an op that the forward lacked; what ran before it is measured all the same.
+    """
+    everything = [Target(name, module) for name, module in detector.model.named_modules() if name]
+    if names:
+        roots = [target.name for target in resolve(detector.model, names)]
+        everything = [t for t in everything if any(t.name == r or t.name.startswith(f'{r}.') for r in roots)]
+    batch = detector.prepare([image])
+
+    def describe(target: Target, output: Any) -> tuple[tuple[tuple[int, ...], ...], tuple[Stride, ...]]:
+        try:
+            maps = maps_of(output, batch.input_shape, 1, layer=target.name)
+        except LayerError:
+            tensors = (leaf.value for leaf in flatten(output) if isinstance(leaf.value, Tensor))
+            return tuple(tuple(tensor.shape) for tensor in tensors), ()
+        shapes = tuple(tuple(item.features.shape[1:]) for item in maps)
+        return shapes, tuple(batch.geometries[0].stride(shape[1:]) for shape in shapes)
+
+    missing = None
+    recorder = ActivationRecorder(detector.model, everything, describe, strict=False)
+    with recorder:
+        try:
+            detector.predict(batch)
+        except MissingPackageError as error:
+            missing = error
+    first = {record.target: record.value for record in reversed(recorder.records)}
+    return [
+        LayerInfo(
+            target.name,
+            type(target.module).__name__,
+            *first.get(target, ((), ())),
+            sum(parameter.numel() for parameter in target.module.parameters()),
+            recorder.calls(target),
+        )
+        for target in everything
+    ], missing
+
+
+def print_layers(layers: Sequence[LayerInfo], console: Console | None = None) -> None:
+    """Print the layers as a table, one line each, as wide as it needs to be."""
+    table = Table(box=None, pad_edge=False, header_style='bold')
+    for title, side in (('layer', 'left'), ('type', 'left'), ('output C×H×W', 'left'), ('stride', 'left'),
+                        ('parameters', 'right'), ('calls', 'right')):  # fmt: skip
+        table.add_column(title, justify=side, no_wrap=True)  # type: ignore[arg-type]
+    for layer in layers:
+        depth = layer.name.count('.')
+        style = 'bold' if depth == 0 else ('' if layer.strides else 'dim')
+        table.add_row(
+            Text(layer.name, style),
+            layer.kind,
+            ', '.join('×'.join(map(str, shape)) for shape in layer.shapes) or '–',
+            ', '.join(_distinct(layer.strides)) or '–',
+            f'{layer.parameters:,}',
+            str(layer.calls) if layer.calls else 'never',
+        )
+    console = console or Console()
+    # Names are there to be copied: a line that is wider than the terminal wraps, nothing is cut.
+    wide = Console(file=console.file, width=Console(width=10_000).measure(table).maximum)
+    wide.print(table, crop=False)
+
+
+def _distinct(strides: Sequence[Stride]) -> Iterator[str]:
+    return iter(dict.fromkeys(f'{sy:.3g}' if sy == sx else f'{sy:.3g}×{sx:.3g}' for sy, sx in strides))

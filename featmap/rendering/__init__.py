@@ -1,0 +1,1 @@
+"""Normalise, colour, blend, label, tile: arrays in, arrays out, nothing else."""

@@ -1,0 +1,47 @@
+"""Colour maps and the blend with the image. All pictures here are RGB."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import cv2
+import numpy as np
+
+from featmap.errors import OptionError, nearest
+
+_OPENCV = {name[len('COLORMAP_') :].lower(): getattr(cv2, name) for name in dir(cv2) if name.startswith('COLORMAP_')}
+
+
+@cache
+def color_table(name: str) -> np.ndarray:
+    """The colour map's 256 RGB colours as (256, 3) uint8: OpenCV's of that name, else matplotlib's.
+
+    Raises:
+        OptionError: for a name that neither knows.
+    """
+    if name.lower() in _OPENCV:
+        ramp = np.arange(256, dtype=np.uint8)[:, None]
+        table = cv2.applyColorMap(ramp, _OPENCV[name.lower()])[:, 0, ::-1]
+    else:
+        import matplotlib
+
+        known = sorted(set(_OPENCV) | set(matplotlib.colormaps))
+        if name not in matplotlib.colormaps:
+            raise OptionError(f'no colour map is called {name!r}; nearest: {", ".join(nearest(name, known))}')
+        table = np.round(matplotlib.colormaps[name](np.arange(256))[:, :3] * 255).astype(np.uint8)
+    table = np.ascontiguousarray(table)
+    table.setflags(write=False)
+    return table
+
+
+def colorize(levels: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """Grey levels (H, W) uint8 to RGB (H, W, 3) by a (256, 3) table."""
+    return cv2.LUT(cv2.merge((levels, levels, levels)), table.reshape(1, 256, 3))
+
+
+def blend(image: np.ndarray, heat: np.ndarray, alpha: float, visible: np.ndarray | None = None) -> np.ndarray:
+    """``image`` under ``heat``: alpha 0 is the image, 1 the heat. Where ``visible`` is False the image stays."""
+    mixed = cv2.addWeighted(image, 1 - alpha, heat, alpha, 0)
+    if visible is not None:
+        mixed[~visible] = image[~visible]
+    return mixed

@@ -1,0 +1,49 @@
+"""A plane's values to grey levels, on a range that is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Range:
+    """The values that the lowest and the highest colour stand for, and how many cells were left out as non-finite."""
+
+    low: float
+    high: float
+    bad: int = 0
+
+    @property
+    def constant(self) -> bool:
+        """Whether all cells hold the same value, so that there is nothing to scale."""
+        return not self.high > self.low
+
+    def __str__(self) -> str:
+        text = f'constant {self.low:.3g}' if self.constant else f'{self.low:.3g} … {self.high:.3g}'
+        return text + (f', {self.bad} non-finite' if self.bad else '')
+
+
+def value_range(values: np.ndarray) -> Range | None:
+    """The range of the finite values; None where there is no finite value."""
+    low, high = float(values.min()), float(values.max())
+    if np.isfinite(low) and np.isfinite(high):
+        return Range(low, high)
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return None
+    return Range(float(finite.min()), float(finite.max()), values.size - finite.size)
+
+
+def to_levels(values: np.ndarray, scale: Range) -> np.ndarray:
+    """Values to uint8: ``scale.low`` is 0, ``scale.high`` 255, rounded down and clipped. A constant is 0.
+
+    Rounding down is MMEngine's rule, kept so that both draw the same picture.
+    """
+    if scale.constant:
+        return np.zeros(values.shape, dtype=np.uint8)
+    factor = 255.0 / (scale.high - scale.low)
+    levels = values * np.float32(factor)
+    levels -= np.float32(scale.low * factor)
+    return np.clip(levels, 0, 255, out=levels).astype(np.uint8)

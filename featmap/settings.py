@@ -1,0 +1,135 @@
+"""What can be chosen for a run: one table that the command line, a config's ``featmap`` dict and Python share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from featmap.errors import OptionError, nearest
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Options of a run, checked.
+
+    Attributes:
+        target_layers: Layer names.
+        channel_reduction: A reducer's name, a ``dict(type=...)``, or None for channels as they are.
+        topk: With ``channel_reduction`` None, how many channels; -1 draws a 1- or 3-channel map as it is.
+        arrangement: Rows and columns for the channels of a map; None for near-square.
+        alpha: Opacity of the heat, 0 to 1.
+        colormap: An OpenCV or matplotlib colour map.
+        score_thr: Detections from this score up are drawn.
+        boxes: Whether to ask for detections and draw them.
+        labels: Whether panels have label strips.
+        vis_backends: MMEngine vis backends to write to: names or ``dict(type=...)``.
+        visualizer: ``dict(type='FeatMapVisualizer', ...)``, for a visualizer of your own or its further arguments.
+    """
+
+    target_layers: tuple[str, ...] = ('backbone',)
+    channel_reduction: str | dict[str, Any] | None = 'select_max'
+    topk: int = 4
+    arrangement: tuple[int, int] | None = None
+    alpha: float = 0.5
+    colormap: str = 'jet'
+    score_thr: float = 0.3
+    boxes: bool = True
+    labels: bool = True
+    vis_backends: tuple[str | dict[str, Any], ...] = ()
+    visualizer: dict[str, Any] = field(default_factory=lambda: {'type': 'FeatMapVisualizer'})
+
+    def __post_init__(self) -> None:
+        if not self.target_layers or not all(isinstance(n, str) and n for n in self.target_layers):
+            raise OptionError(f'target_layers={self.target_layers!r}: expected at least one layer name, such as neck')
+        if self.topk == 0 or self.topk < -1:
+            raise OptionError(
+                f'topk={self.topk}: expected how many channels to draw (1 or more), or -1 to draw a map of 1 or 3 '
+                'channels as it is'
+            )
+        if self.arrangement is not None:
+            rows, columns = self.arrangement
+            if self.channel_reduction is None and rows * columns < self.topk:
+                raise OptionError(
+                    f'an arrangement of {rows} x {columns} has {rows * columns} places for topk={self.topk}: give '
+                    'more rows or columns, or a smaller topk'
+                )
+        for name in ('alpha', 'score_thr'):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise OptionError(f'{name}={value}: expected a number from 0 to 1')
+
+
+NAMES = tuple(item.name for item in fields(Settings))
+
+
+def merge(*layers: Mapping[str, Any]) -> Settings:
+    """Settings from several mappings, later ones winning; values are put into their types.
+
+    Raises:
+        OptionError: for a name that is no option, or a value that cannot be one.
+    """
+    given: dict[str, Any] = {}
+    for layer in layers:
+        for name, value in layer.items():
+            if name not in NAMES:
+                raise OptionError(
+                    f'featmap knows no option {name!r}; nearest: {", ".join(nearest(name, NAMES))}; all: '
+                    f'{", ".join(NAMES)}'
+                )
+            given[name] = _typed(name, value)
+    return Settings(**given)
+
+
+def parse_arrangement(value: Any) -> tuple[int, int] | None:
+    """Rows and columns from ``(2, 3)``, ``['2', '3']``, ``'2x3'``, ``'2 3'`` or ``'(2,3)'``.
+
+    Raises:
+        OptionError: for anything else.
+    """
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else ' '.join(str(part) for part in value)
+    numbers = re.fullmatch(r'\s*[(\[]?\s*(\d+)\s*[x×,\s]\s*(\d+)\s*[)\]]?\s*', text)
+    if not numbers or '0' in (numbers[1].strip('0') or '0', numbers[2].strip('0') or '0'):
+        raise OptionError(f'arrangement={text!r}: expected rows and columns, such as 2 3 or 2x3, each 1 or more')
+    return int(numbers[1]), int(numbers[2])
+
+
+def parse_reduction(value: Any) -> Any:
+    """A reducer's name; the word None, in any case, stands for no reduction."""
+    return None if isinstance(value, str) and value.lower() == 'none' else value
+
+
+def _typed(name: str, value: Any) -> Any:
+    try:
+        if name == 'target_layers':
+            return (value,) if isinstance(value, str) else tuple(value)
+        if name == 'vis_backends':
+            return (value,) if isinstance(value, (str, dict)) else tuple(value or ())
+        if name == 'arrangement':
+            return parse_arrangement(value)
+        if name == 'channel_reduction':
+            return parse_reduction(value)
+        if name == 'topk':
+            if int(value) != value:
+                raise ValueError('not a whole number')
+            return int(value)
+        if name in ('alpha', 'score_thr'):
+            return float(value)
+        if name in ('boxes', 'labels'):
+            return _flag(value)
+        if name == 'visualizer':
+            return {'type': 'FeatMapVisualizer', **value}
+    except OptionError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise OptionError(f'{name}={value!r}: {error}') from error
+    return value
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError('expected True or False')
+    return value

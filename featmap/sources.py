@@ -1,0 +1,284 @@
+"""Where images come from: a file, a folder, a glob or a URL, listed before anything is decoded."""
+
+from __future__ import annotations
+
+import fnmatch
+import itertools
+import os
+import re
+import stat
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import Union
+from urllib.error import HTTPError
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.request import Request, urlopen
+
+import numpy as np
+
+from featmap.decoding import IMAGE_SUFFIXES, VIDEO, VIDEO_SUFFIXES, check_header, decode_image
+from featmap.errors import SourceError, first_line, nearest
+from featmap.version import __version__
+
+_TIMEOUT_S = 30
+_MAX_DOWNLOAD_BYTES = 2**30
+_SUFFIX_HELP = f'images are recognised by their suffix: {" ".join(IMAGE_SUFFIXES)}'
+
+_Parts = tuple[str, ...]
+_Spec = Union[str, 'os.PathLike[str]']
+
+
+@dataclass(frozen=True)
+class Source:
+    """One image to be read.
+
+    Attributes:
+        location: the path or URL to open.
+        name: a relative path with ``/`` under which the result is filed; not always unique.
+    """
+
+    location: str
+    name: str
+
+    def read(self) -> np.ndarray:
+        """Fetch and decode the image: RGB (H, W, 3), uint8, contiguous. Raises SourceError."""
+        if _is_url(self.location):
+            return decode_image(_download(self.location), self.location)
+        return read_image(Path(self.location))
+
+
+def read_image(data_or_path: bytes | str | os.PathLike[str]) -> np.ndarray:
+    """Decode an image file, or the bytes of one: RGB (H, W, 3), uint8, contiguous.
+
+    Raises:
+        SourceError: the file cannot be opened or decoded; the message says why.
+    """
+    if isinstance(data_or_path, (bytes, bytearray, memoryview)):
+        return decode_image(bytes(data_or_path), 'the given bytes')
+    path = Path(data_or_path)
+    if not os.path.exists(path):
+        raise _missing(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return decode_image(data, str(path))
+
+
+def list_sources(spec: _Spec | Sequence[_Spec], exclude: _Spec | None = None) -> list[Source]:
+    """List the images that a file, folder, glob (with ``**`` too) or http(s) URL, or several, name.
+
+    Folders are searched with their subfolders, in natural order (img2 before img10), leaving out
+    hidden files and all below ``exclude``, the folder of the results. A path that exists is never
+    read as a glob.
+
+    Raises:
+        SourceError: nothing is there, or a file that was named outright is no image.
+    """
+    if isinstance(spec, (str, os.PathLike)):
+        return _list_one(os.fspath(spec), exclude)
+    if not isinstance(spec, Sequence) or isinstance(spec, (bytes, bytearray)):
+        raise SourceError(
+            f'a {type(spec).__name__} was given as the image: '
+            'expected a file, a folder, a glob, a URL or a list of those'
+        )
+    if not spec:
+        raise SourceError('no image was given: expected a file, a folder, a glob or a URL')
+    return [source for one in spec for source in list_sources(one, exclude)]
+
+
+def _list_one(spec: str, exclude: _Spec | None) -> list[Source]:
+    if not spec:
+        raise SourceError('an empty text was given as the image: expected a path or a URL')
+    if _is_url(spec):
+        if urlsplit(spec).path.lower().endswith(VIDEO_SUFFIXES):
+            raise SourceError(f'{spec!r} seems to be {VIDEO}')
+        return [Source(spec, _url_name(spec))]
+    if not os.path.exists(spec) and (scheme := re.match(r'([a-z][a-z0-9+]+)://', spec, re.I)):
+        raise SourceError(
+            f'{spec!r}: the scheme {scheme[1]!r} is not supported; give a path, or a URL that '
+            'begins with http:// or https://'
+        )
+    path = Path(spec if os.path.exists(spec) else os.path.expanduser(spec))
+    if os.path.isdir(path):
+        return _list_folder(path, exclude)
+    if os.path.exists(path):
+        return [_file_source(path)]
+    return _list_glob(path, exclude)
+
+
+def _file_source(path: Path) -> Source:
+    try:
+        if stat.S_ISREG(path.stat().st_mode):  # a pipe can be read only once
+            with path.open('rb') as file:
+                check_header(file, str(path))
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return Source(str(path), path.name)
+
+
+def _list_folder(root: Path, exclude: _Spec | None) -> list[Source]:
+    if exclude is not None and os.path.realpath(root) == os.path.realpath(exclude):
+        raise SourceError(
+            f'the folder {str(root)!r} is also the folder for the results, which would be taken '
+            'for images the next time: choose another one for the results'
+        )
+    files = list(_walk(root, exclude))
+    found = _images(root, files)
+    if not found:
+        raise SourceError(
+            f'the folder {str(root)!r} has no image among the {len(files)} files in it and its '
+            f'subfolders{_suffix_counts(files)}; {_SUFFIX_HELP}'
+        )
+    return found
+
+
+def _list_glob(path: Path, exclude: _Spec | None) -> list[Source]:
+    parts = path.parts
+    fixed = 0  # a component that exists is meant as it is, even with brackets in its name
+    while fixed < len(parts) - 1 and os.path.exists(Path(*parts[: fixed + 1])):
+        fixed += 1
+    root, patterns = Path(*parts[:fixed]), parts[fixed:]
+    if not os.path.isdir(root) or not re.search(r'[*?[]', patterns[0]):
+        raise _missing(path)
+    hidden = any(pattern.startswith('.') for pattern in patterns)
+    depth = None if '**' in patterns else len(patterns)
+    files = [p for p in _walk(root, exclude, depth, hidden) if _matches(p, patterns)]
+    found = _images(root, files)
+    if files and not found:
+        raise SourceError(
+            f'{str(path)!r} matches {len(files)} files{_suffix_counts(files)}, none of them an image; {_SUFFIX_HELP}'
+        )
+    if not found:
+        raise SourceError(
+            f'{str(path)!r} matches no file below {str(root)!r}: check the pattern '
+            '(* stands for one name, **/ for any depth of folders), or give the folder itself'
+        )
+    return found
+
+
+def _images(root: Path, files: list[_Parts]) -> list[Source]:
+    images = sorted((p for p in files if p[-1].lower().endswith(IMAGE_SUFFIXES)), key=_natural)
+    return [Source(str(root.joinpath(*parts)), '/'.join(parts)) for parts in images]
+
+
+def _walk(root: Path, exclude: _Spec | None, depth: int | None = None, hidden: bool = False) -> Iterator[_Parts]:
+    # Yields the relative parts of each file. Links are followed last and each folder is entered
+    # once, so that a loop of links ends and a file is named by its own folder where it has one.
+    real_root = Path(os.path.realpath(root))
+    skipped = None if exclude is None else Path(os.path.realpath(exclude))
+    if skipped is not None and real_root.is_relative_to(skipped):
+        skipped = None  # the results go somewhere above; that is no reason to skip everything
+    seen = {_identity(parent) for parent in real_root.parents}
+    folders: deque[_Parts] = deque([()])
+    links: deque[_Parts] = deque()
+    while folders or links:
+        parts = (folders or links).popleft()
+        folder = root.joinpath(*parts)
+        try:
+            if (identity := _identity(folder)) in seen:
+                continue
+            seen.add(identity)
+            with os.scandir(folder) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+        except OSError as error:
+            raise _unreadable(folder, error) from error
+        for entry in entries:
+            if entry.name.startswith('.') and not hidden:
+                continue
+            below = (*parts, entry.name)
+            if os.path.isfile(entry.path):
+                yield below
+            elif os.path.isdir(entry.path) and (depth is None or len(below) < depth):
+                real = Path(os.path.realpath(entry.path))
+                if skipped is None or not real.is_relative_to(skipped):
+                    (links if entry.is_symlink() else folders).append(below)
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = os.stat(folder)
+    return status.st_dev, status.st_ino
+
+
+def _matches(parts: _Parts, patterns: _Parts) -> bool:
+    if not patterns:
+        return not parts
+    if patterns[0] == '**':
+        deeper = bool(parts) and not parts[0].startswith('.') and _matches(parts[1:], patterns)
+        return deeper or _matches(parts, patterns[1:])
+    if not parts or (parts[0].startswith('.') and not patterns[0].startswith('.')):
+        return False
+    return fnmatch.fnmatch(parts[0], patterns[0]) and _matches(parts[1:], patterns[1:])
+
+
+def _natural(parts: _Parts) -> tuple:
+    pieces = [re.split(r'([0-9]+)', part.casefold()) for part in parts]
+    # Text stands at the even places and numbers at the odd ones, so like is compared with like.
+    return [[int(t) if i % 2 else t for i, t in enumerate(piece)] for piece in pieces], parts
+
+
+def _suffix_counts(files: list[_Parts]) -> str:
+    counts = Counter(os.path.splitext(parts[-1])[1].lower() or 'no suffix' for parts in files)
+    text = ', '.join(f'{count} x {suffix}' for suffix, count in counts.most_common(5))
+    video = ' (videos: extract frames first)' if set(counts) & set(VIDEO_SUFFIXES) else ''
+    return f' ({text}){video}' if text else ''
+
+
+def _missing(path: Path) -> SourceError:
+    first = path  # the first of its components that is not there
+    while not os.path.exists(first.parent) and first.parent != first:
+        first = first.parent
+    folder = first.parent
+    try:
+        with os.scandir(folder) as entries:  # not all: comparing names takes its time
+            names = [entry.name for entry in itertools.islice(entries, 2000)]
+    except OSError as error:
+        return _unreadable(folder, error)
+    near = ', '.join(repr(name) for name in nearest(first.name, names))
+    where = f'there is no {first.name!r} in the folder {str(folder)!r}'
+    hint = f'the names most like it are {near}' if near else 'the folder is empty'
+    return SourceError(f'{str(path)!r} does not exist: {where}; {hint}')
+
+
+def _unreadable(path: Path, error: OSError) -> SourceError:
+    reason = error.strerror or first_line(error)
+    return SourceError(f'{str(path)!r} cannot be opened ({reason}): check the path and its rights')
+
+
+def _is_url(text: str) -> bool:
+    return re.match(r'https?://', text, re.IGNORECASE) is not None
+
+
+def _url_name(url: str) -> str:
+    last = unquote(urlsplit(url).path.rstrip('/')).rpartition('/')[2]
+    # The end is kept, for it has the suffix; 60 characters fit any file system in any script.
+    return re.sub(r'[^\w.()-]', '_', last)[-60:].lstrip('.') or 'image'
+
+
+def _download(url: str) -> bytes:
+    try:
+        parts = urlsplit(url)
+        path, query = (quote(p, safe="/%:=&~+!$,;'@()*[]?") for p in (parts.path, parts.query))
+        request = Request(urlunsplit((parts.scheme, parts.netloc, path, query, '')))
+        request.add_header('User-Agent', f'featmap/{__version__}')
+        with urlopen(request, timeout=_TIMEOUT_S) as response:
+            data = response.read(_MAX_DOWNLOAD_BYTES + 1)
+            expected = int(response.headers.get('Content-Length') or len(data))
+    except HTTPError as error:
+        with error:  # it holds the connection
+            raise SourceError(
+                f'{url!r} answered {error.code} {error.reason}: check the address, and that no login is needed'
+            ) from error
+    except (OSError, HTTPException, ValueError) as error:
+        raise SourceError(
+            f'{url!r} cannot be reached ({first_line(error)}): check the address and the network, '
+            'or download the image and give its path'
+        ) from error
+    if len(data) > _MAX_DOWNLOAD_BYTES:
+        raise SourceError(f'{url!r} is larger than {_MAX_DOWNLOAD_BYTES >> 20} MiB: download it')
+    if len(data) < expected:
+        raise SourceError(f'{url!r} broke off after {len(data)} of {expected} bytes: try again')
+    return data

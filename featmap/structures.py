@@ -1,0 +1,111 @@
+"""What is handed from room to room: frozen dataclasses that carry where their numbers come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from featmap.geometry import ImageGeometry, Stride
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """What a reducer makes of a layer's (C, h, w) features.
+
+    Attributes:
+        values: (K, h, w) float32, on the features' device.
+        channels: The feature channel that each plane shows; None where a plane is made of several.
+        as_image: The planes are one grey or RGB picture (K is 1 or 3), to be drawn as it is.
+    """
+
+    values: torch.Tensor
+    channels: tuple[int | None, ...]
+    as_image: bool = False
+
+
+@dataclass(frozen=True)
+class FeatureMap:
+    """One output of one call of one layer, reduced, with the place where it belongs.
+
+    Attributes:
+        values: (K, h, w) float32 planes at the layer's own resolution.
+        layer: The layer's name as it was asked for.
+        shape: (C, h, w) of what the layer put out.
+        stride: ``(sy, sx)``, network input pixels per cell.
+        geometry: How the original image lies in the network input.
+        path: Where in a nested output the map was found, such as ``[0]``; empty for a plain tensor.
+        call: Which call of the layer in this forward, from 0.
+        calls: How often the layer was called in this forward.
+        reducer: Name of the reducer.
+        channels: The channel that each plane shows, or None.
+        as_image: The planes are one grey or RGB picture.
+    """
+
+    values: np.ndarray
+    layer: str
+    shape: tuple[int, int, int]
+    stride: Stride
+    geometry: ImageGeometry
+    path: str = ''
+    call: int = 0
+    calls: int = 1
+    reducer: str = ''
+    channels: tuple[int | None, ...] = ()
+    as_image: bool = False
+
+    @property
+    def name(self) -> str:
+        """Layer, call where there are several, and output path: ``bbox_head.cls_convs.0#2[1]``."""
+        return self.layer + (f'#{self.call}' if self.calls > 1 else '') + self.path
+
+    @property
+    def content(self) -> np.ndarray:
+        """The (K, h', w') part of the values that lies on image content."""
+        return self.values[(slice(None), *self.geometry.content_cells(self.values.shape[-2:], self.stride))]
+
+    def __len__(self) -> int:
+        """The number of planes."""
+        return len(self.values)
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What the detector found: (N, 4) boxes x1 y1 x2 y2 in original pixels, (N,) scores and labels, class names."""
+
+    boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4), np.float32))
+    scores: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    labels: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    classes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """The number of boxes."""
+        return len(self.boxes)
+
+    def name(self, index: int) -> str:
+        """The class name of box ``index``, or its number where the model names no classes."""
+        label = int(self.labels[index])
+        return self.classes[label] if label < len(self.classes) else str(label)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Where one map's plane stands in a picture: x, y, width and height in pixels, and its label."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+    label: str
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """A finished picture: (H, W, 3) RGB uint8, and its panels in drawing order, the original first."""
+
+    image: np.ndarray
+    panels: tuple[Panel, ...]
