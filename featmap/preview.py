@@ -59,6 +59,7 @@ def measure(
         roots = [target.name for target in resolve(detector.model, names)]
         everything = [t for t in everything if any(t.name == r or t.name.startswith(f'{r}.') for r in roots)]
     batch = detector.prepare([image])
+    geometry = batch.geometries[0]
 
     def describe(target: Target, output: Any) -> tuple[tuple[tuple[int, ...], ...], tuple[Stride, ...]]:
         try:
@@ -67,7 +68,7 @@ def measure(
             tensors = (leaf.value for leaf in flatten(output) if isinstance(leaf.value, Tensor))
             return tuple(tuple(tensor.shape) for tensor in tensors), ()
         shapes = tuple(tuple(item.features.shape[1:]) for item in maps)
-        return shapes, tuple(batch.geometries[0].stride(shape[1:]) for shape in shapes)
+        return shapes, tuple(geometry.stride((shape[1], shape[2])) for shape in shapes)
 
     missing = None
     recorder = ActivationRecorder(detector.model, everything, describe, strict=False)
@@ -77,16 +78,13 @@ def measure(
         except MissingPackageError as error:
             missing = error
     first = {record.target: record.value for record in reversed(recorder.records)}
-    return [
-        LayerInfo(
-            target.name,
-            type(target.module).__name__,
-            *first.get(target, ((), ())),
-            sum(parameter.numel() for parameter in target.module.parameters()),
-            recorder.calls(target),
-        )
-        for target in everything
-    ], missing
+    layers = []
+    for target in everything:
+        shapes, strides = first.get(target, ((), ()))
+        parameters = sum(parameter.numel() for parameter in target.module.parameters())
+        calls = recorder.calls(target)
+        layers.append(LayerInfo(target.name, type(target.module).__name__, shapes, strides, parameters, calls))
+    return layers, missing
 
 
 def print_layers(layers: Sequence[LayerInfo], console: Console | None = None) -> None:

@@ -66,7 +66,8 @@ class FeatureMap:
     @property
     def content(self) -> np.ndarray:
         """The (K, h', w') part of the values that lies on image content."""
-        return self.values[(slice(None), *self.geometry.content_cells(self.values.shape[-2:], self.stride))]
+        rows, columns = self.geometry.content_cells(self.shape[1:], self.stride)
+        return self.values[:, rows, columns]
 
     def __len__(self) -> int:
         """The number of planes."""

@@ -104,6 +104,7 @@ class FeatMapVisualizer(Visualizer):
         if item.as_image:
             scale = _range_of(item.content, item.name)
             levels, visible = _levels(item.values, scale, rows, columns)
+            planes: list[tuple[np.ndarray, np.ndarray | None, Range, int | None]]
             planes = [(_as_rgb(levels), visible, scale, None)]
         else:
             planes = []
@@ -129,7 +130,7 @@ class FeatMapVisualizer(Visualizer):
         resize_shape: tuple[int, int] | None = None,
         alpha: float = 0.5,
     ) -> np.ndarray:
-        """MMEngine's ``Visualizer.draw_featmap``: same arguments, same channels, same picture, reduced before upsampling.
+        """MMEngine's ``draw_featmap``: same arguments, same channels, same picture, but reduced before upsampling.
 
         The map is stretched over the whole picture, which is right only where the input was not padded;
         :meth:`draw_maps` knows the padding.
@@ -161,7 +162,7 @@ class FeatMapVisualizer(Visualizer):
             reducer = build_reducer(channel_reduction, topk)
         except OptionError as error:
             raise DrawError(str(error)) from error
-        map_shape = tuple(featmap.shape[1:])
+        map_shape = (featmap.shape[1], featmap.shape[2])
         image = _as_overlay(overlaid_image, resize_shape)
         shape = tuple(resize_shape or (map_shape if image is None else image.shape[:2]))
         stride = (shape[0] / map_shape[0], shape[1] / map_shape[1])

@@ -112,9 +112,10 @@ def _drop_pretrained(model: nn.Module) -> None:
     for module in model.modules():
         init = getattr(module, 'init_cfg', None)
         if isinstance(init, dict) and init.get('type') == 'Pretrained':
-            module.init_cfg = None
+            module.init_cfg = None  # type: ignore[assignment]
         elif isinstance(init, (list, tuple)):
-            module.init_cfg = [item for item in init if item.get('type') != 'Pretrained'] or None
+            kept = [item for item in init if item.get('type') != 'Pretrained']
+            module.init_cfg = kept or None  # type: ignore[assignment]
 
 
 def _mend(model: nn.Module) -> None:

@@ -63,7 +63,7 @@ class Detector:
         self.score_thr = score_thr
         weights = None if checkpoint is None else load_checkpoint(checkpoint, trust=trust_checkpoint)
         self.model: nn.Module = build_model(self.config, random_weights=weights is None)
-        self.weights: WeightReport | None = weights and apply_weights(self.model, weights)
+        self.weights: WeightReport | None = apply_weights(self.model, weights) if weights else None
         self.classes = class_names(self.config, dict(weights.meta) if weights else {})
         self.model.to(self.device)
         self._scope = scope_of(self.config)
@@ -90,7 +90,8 @@ class Detector:
         except Exception as error:  # whatever a transform makes of an image that it cannot take
             height, width = image.shape[:2]
             raise SourceError(
-                f'the test pipeline cannot take an image of {width}x{height}: {type(error).__name__}: {first_line(error)}'
+                f'the test pipeline cannot take an image of {width}x{height}: '
+                f'{type(error).__name__}: {first_line(error)}'
             ) from error
 
     def predict(self, batch: Batch) -> list[Detections]:

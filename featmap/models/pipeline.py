@@ -92,7 +92,7 @@ class TestPipeline:
             GeometryError: where the pipeline moved the image in a way that it does not tell.
         """
         # MMCV's loaders hand out BGR.
-        packed = self._run(dict(img=np.ascontiguousarray(image[..., ::-1]), img_id=0, img_path=name))
+        packed = self._run({'img': np.ascontiguousarray(image[..., ::-1]), 'img_id': 0, 'img_path': name})
         self._check(packed['data_samples'].metainfo)
         return packed
 

@@ -77,7 +77,8 @@ def reduce(reducer: AnyReducer, features: Tensor, weights: Tensor) -> Reduction:
     planes, (_, rows, columns) = value.values, features.shape
     if planes.ndim != 3 or planes.shape[1:] != features.shape[1:] or len(value.channels) != len(planes):
         raise OptionError(
-            f'the reducer made {tuple(planes.shape)} of a map of {tuple(features.shape)}: expected (K, {rows}, {columns})'
+            f'the reducer made {tuple(planes.shape)} of a map of {tuple(features.shape)}: expected '
+            f'(K, {rows}, {columns})'
         )
     if planes.untyped_storage().data_ptr() == features.untyped_storage().data_ptr():
         value = replace(value, values=planes.clone())

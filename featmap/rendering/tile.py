@@ -57,7 +57,7 @@ def tile(
     Args:
         original: The first panel. All panels have its size.
         groups: The panels of each map. Maps of one panel stand in one near-square grid with the original. Maps of
-            several each make a block, whose rows and columns ``arrangement`` sets; the blocks stand right of the original.
+            several each make a block, whose rows and columns ``arrangement`` sets, right of the original.
         arrangement: Rows and columns of each block; None for near-square.
         labels: Whether to leave a strip with the label above each panel.
     """
