@@ -16,7 +16,7 @@ from featmap.layers import Target, children_to_try, resolve
 
 @dataclass(frozen=True)
 class Record:
-    """One call of one layer: the target, the number of the call in this forward (from 0), what was kept of the output."""
+    """One call of one layer: target, number of the call in this forward (from 0), and what was kept of the output."""
 
     target: Target
     call: int
