@@ -1,0 +1,90 @@
+"""What many tests need: the shipped detector, and the command run as a user runs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+IMAGE = ROOT / 'demo' / 'demo.jpg'
+CONFIG = ROOT / 'configs' / 'demo' / 'yolov5_n_demo.py'
+CHECKPOINT = ROOT / 'demo' / 'yolov5_n_demo.pth'
+SCRIPT = ROOT / 'demo' / 'featmap_vis_demo.py'
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run of the command left: its exit status and what it printed."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def error(self) -> str:
+        """The one line that says what is wrong; fails the test where it is not one line."""
+        lines = [line for line in self.err.splitlines() if 'error' in line]
+        assert len(lines) == 1, self.err
+        assert 'Traceback' not in self.err
+        return lines[0]
+
+
+@pytest.fixture
+def run(capfd, monkeypatch, tmp_path):
+    """Run the command in this process, in an empty folder: ``run(IMG, CONFIG, CHECKPOINT, *options)``."""
+    from featmap.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('COLUMNS', '100')
+
+    def call(*args: object) -> Outcome:
+        capfd.readouterr()
+        try:
+            status = main([str(arg) for arg in args])
+        except SystemExit as stop:  # argparse
+            status = stop.code
+        printed = capfd.readouterr()
+        return Outcome(status, printed.out, printed.err)
+
+    return call
+
+
+@pytest.fixture
+def run_script(tmp_path):
+    """Run the demo script in a process of its own: ``run_script(*args)``."""
+
+    def call(*args: object) -> Outcome:
+        done = subprocess.run(
+            [sys.executable, str(SCRIPT), *map(str, args)],
+            cwd=tmp_path,
+            env={**os.environ, 'PYTHONDONTWRITEBYTECODE': '1'},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        return Outcome(done.returncode, done.stdout, done.stderr)
+
+    return call
+
+
+@pytest.fixture
+def photo(tmp_path) -> Path:
+    """A small picture on disk: 96 x 64 pixels, a bright square off the centre."""
+    pixels = np.full((64, 96, 3), 40, np.uint8)
+    pixels[10:30, 60:80] = 250
+    path = tmp_path / 'photo.png'
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def files_under(folder: Path) -> list[str]:
+    """Every file below a folder, as sorted relative paths."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob('*') if path.is_file())

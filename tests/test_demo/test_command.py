@@ -1,0 +1,253 @@
+"""The command with the shipped detector: every option does what the README says."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import CHECKPOINT, CONFIG, IMAGE, ROOT, SCRIPT, files_under
+
+DETECTOR = (CONFIG, CHECKPOINT)
+
+
+def picture(path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image.convert('RGB'))
+
+
+def test_writes_one_picture_and_prints_its_path_last(run, tmp_path):
+    done = run(IMAGE, *DETECTOR, '--target-layers', 'neck', '--out-file', 'sub dir/ärger.png')
+    assert (done.status, done.out) == (0, 'sub dir/ärger.png\n')
+    assert files_under(tmp_path) == ['sub dir/ärger.png']
+
+
+def test_a_name_without_suffix_gets_png(run, tmp_path):
+    done = run(IMAGE, *DETECTOR, '--out-file', 'featmap_backbone')
+    assert (done.status, done.out) == (0, 'featmap_backbone.png\n')
+    assert files_under(tmp_path) == ['featmap_backbone.png']
+
+
+def test_without_an_output_option_the_picture_goes_to_output(run, tmp_path):
+    assert run(IMAGE, *DETECTOR).out == 'output/demo.png\n'
+    assert files_under(tmp_path) == ['output/demo.png']
+
+
+@pytest.mark.parametrize(
+    ('options', 'panels'),
+    [
+        (['--target-layers', 'backbone'], 1 + 3),
+        (['--target-layers', 'neck'], 1 + 3),
+        (['--target-layers', 'neck[1]'], 1 + 1),
+        (['--target-layers', 'neck.out_layers[2]'], 1 + 1),
+        (['--target-layers', 'neck.out_layers.2', 'backbone.stage4'], 1 + 2),
+        (['--target-layers', 'backbone.stage*'], 1 + 4),
+        (['--target-layers', 'neck', '--channel-reduction', 'None', '--topk', '5', '--arrangement', '2', '3'], 1 + 15),
+        (['--target-layers', 'neck[0]', '--channel-reduction', 'None', '--topk', '3'], 1 + 3),
+    ],
+)
+def test_n_maps_give_n_panels(options, panels):
+    from featmap import FeatMapInferencer
+    from featmap.cli import parse_args
+
+    given = parse_args([str(IMAGE), *map(str, DETECTOR), *options])
+    result = FeatMapInferencer(*DETECTOR, **given['options'])(IMAGE)
+    assert len(result.rendering.panels) == panels
+    height, width = picture(IMAGE).shape[:2]
+    assert {(panel.height, panel.width) for panel in result.rendering.panels} == {(height, width)}
+
+
+@pytest.mark.parametrize('spelling', [['2', '3'], ['2x3'], ['(2,3)']])
+def test_spellings_of_an_arrangement_draw_the_same_picture(run, photo, spelling):
+    common = ('--target-layers', 'neck[0]', '--channel-reduction', 'None', '--topk', '5')
+    assert run(photo, *DETECTOR, *common, '--arrangement', *spelling, '--out-file', 'a.png').status == 0
+    assert run(photo, *DETECTOR, *common, '--arrangement', '2', '3', '--out-file', 'b.png').status == 0
+    assert np.array_equal(picture('a.png'), picture('b.png'))
+
+
+def test_finds_the_objects_of_the_demo_image_and_draws_them(run):
+    run(IMAGE, *DETECTOR, '--no-labels', '--out-file', 'with.png')
+    run(IMAGE, *DETECTOR, '--no-labels', '--no-boxes', '--out-file', 'without.png')
+    run(IMAGE, *DETECTOR, '--no-labels', '--score-thr', '1.0', '--out-file', 'none_that_sure.png')
+    assert not np.array_equal(picture('with.png'), picture('without.png'))
+    assert np.array_equal(picture('none_that_sure.png'), picture('without.png'))
+
+
+def test_look_options(run, photo):
+    def drawn(*options):
+        assert run(photo, *DETECTOR, '--no-boxes', '--target-layers', 'neck[0]', *options, '--out-file', 'x.png').status == 0
+        return picture('x.png')
+
+    plain = drawn('--no-labels')
+    assert drawn().shape[0] > plain.shape[0]
+    bare = drawn('--no-labels', '--alpha', '0')
+    original = picture(photo)
+    height, width = original.shape[:2]
+    gap = (bare.shape[1] - 2 * width) // 3
+    assert np.array_equal(bare[gap : gap + height, -gap - width : -gap], original)
+    assert not np.array_equal(drawn('--no-labels', '--colormap', 'viridis'), plain)
+
+
+def test_a_folder_is_mirrored_and_equal_names_do_not_meet(run, photo, tmp_path):
+    for name in ('in/a/dog.png', 'in/b/dog.png', 'in/b/dog.jpg', 'in/猫 1.png'):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        with Image.open(photo) as image:
+            image.save(tmp_path / name)
+    done = run('in', *DETECTOR, '--out-dir', 'out')
+    written = ['a/dog.png', 'b/dog.jpg.png', 'b/dog.png.png', '猫 1.png']
+    assert done.status == 0
+    assert files_under(tmp_path / 'out') == written
+    assert sorted(done.out.splitlines()) == [f'out/{name}' for name in written]
+
+
+def test_a_glob_and_a_second_run_over_the_same_folder(run, photo, tmp_path):
+    with Image.open(photo) as image:
+        image.save(tmp_path / 'other.jpg')
+    assert run('*.jpg', *DETECTOR).out == 'output/other.png\n'
+    assert sorted(run('.', *DETECTOR).out.splitlines()) == ['output/other.png', 'output/photo.png']
+    assert sorted(run('.', *DETECTOR).out.splitlines()) == ['output/other.png', 'output/photo.png']
+
+
+FORMATS = {
+    'grey.png': lambda image: image.convert('L'),
+    'deep.png': lambda image: Image.fromarray(np.asarray(image.convert('L')).astype(np.uint16) * 257),
+    'alpha.png': lambda image: image.convert('RGBA'),
+    'palette.gif': lambda image: image.convert('P'),
+    'print.jpg': lambda image: image.convert('CMYK'),
+    'bits.png': lambda image: image.convert('1'),
+}
+
+
+@pytest.mark.parametrize('name', FORMATS)
+def test_image_formats(run, photo, tmp_path, name):
+    with Image.open(photo) as image:
+        FORMATS[name](image).save(tmp_path / name)
+    assert run(name, *DETECTOR, '--out-file', 'drawn.png').status == 0
+
+
+def test_exif_rotation_is_applied_once(run, photo, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # rotate 90 degrees clockwise to display
+    with Image.open(photo) as image:
+        image.save(tmp_path / 'turned.jpg', exif=exif, quality=95)
+        upright = np.asarray(image.rotate(-90, expand=True).convert('RGB'))
+    assert run('turned.jpg', *DETECTOR, '--no-labels', '--no-boxes', '--out-file', 'drawn.png').status == 0
+    gap = 2
+    first = picture('drawn.png')[gap : gap + upright.shape[0], gap : gap + upright.shape[1]]
+    assert np.abs(first.astype(int) - upright).mean() < 3
+
+
+def test_preview_lists_layers_with_names_to_pass(run):
+    done = run(IMAGE, *DETECTOR, '--preview-model')
+    assert done.status == 0
+    rows = {line.split()[0]: line for line in done.out.splitlines() if line.strip()}
+    assert '×' in rows['neck.out_layers.2']
+    assert rows['neck.out_layers'].split()[-1] == 'never'
+    assert 'Conv2d' in rows['bbox_head.head_module.convs_pred.0']
+
+
+def test_tells_that_weights_are_random(run, photo):
+    done = run(photo, CONFIG, 'none', '--out-file', 'x.png')
+    assert done.status == 0
+    assert 'random' in done.err
+
+
+def test_options_in_the_config_and_the_command_line_wins(run, photo, tmp_path):
+    (tmp_path / 'mine.py').write_text(
+        f'_base_ = {str(CONFIG)!r}\n'
+        "featmap = dict(target_layers=['neck[0]'], channel_reduction='squeeze_mean', boxes=False,\n"
+        "    visualizer=dict(type='FeatMapVisualizer', labels=False))\n"
+    )
+    assert run(photo, 'mine.py', CHECKPOINT, '--out-file', 'a.png').status == 0
+    flags = ('--target-layers', 'neck[0]', '--channel-reduction', 'squeeze_mean', '--no-boxes', '--no-labels')
+    assert run(photo, CONFIG, CHECKPOINT, *flags, '--out-file', 'b.png').status == 0
+    assert np.array_equal(picture('a.png'), picture('b.png'))
+    assert run(photo, 'mine.py', CHECKPOINT, '--target-layers', 'neck', '--out-file', 'c.png').status == 0
+    assert picture('c.png').shape != picture('a.png').shape
+
+
+def test_cfg_options_reach_the_model(run, photo):
+    done = run(photo, CONFIG, 'none', '--preview-model', '--target-layers', 'neck',
+               '--cfg-options', 'model.backbone.widen_factor=0.5', 'model.neck.widen_factor=0.5',
+               'model.bbox_head.head_module.widen_factor=0.5')  # fmt: skip
+    assert done.status == 0
+    assert ' 128×' in done.out.splitlines()[1]  # 64 channels at the shipped width of 0.25
+
+
+def test_a_reducer_of_the_users_own(run, photo, tmp_path):
+    (tmp_path / 'my_reducers.py').write_text(
+        'from featmap import REDUCERS\n\n'
+        "@REDUCERS.register_module('loudest')\n"
+        'class Loudest:\n'
+        '    def __call__(self, features, weights):\n'
+        '        return features.abs().amax(0)\n'
+    )
+    done = run(photo, *DETECTOR, '--channel-reduction', 'loudest', '--cfg-options', 'custom_imports=my_reducers',
+               '--out-file', 'x.png')  # fmt: skip
+    assert done.status == 0, done.err
+    sys.modules.pop('my_reducers', None)
+
+
+def test_vis_backends_are_written(run, photo, tmp_path):
+    done = run(photo, *DETECTOR, '--vis-backends', 'LocalVisBackend', '--out-dir', 'out')
+    assert done.status == 0
+    written = files_under(tmp_path / 'out')
+    assert 'photo.png' in written
+    local = [name for name in written if 'vis_image' in name]
+    assert len(local) == 1
+    assert np.array_equal(picture(tmp_path / 'out' / local[0]), picture(tmp_path / 'out' / 'photo.png'))
+
+
+def test_help_is_quick_and_complete(run_script):
+    shown = run_script('--help')
+    assert shown.status == 0
+    for option in ('--target-layers', '--channel-reduction', '--topk', '--arrangement', '--out-file', '--out-dir',
+                   '--show', '--preview-model', '--device', '--score-thr', '--no-boxes', '--alpha', '--colormap',
+                   '--no-labels', '--cfg-options', '--vis-backends', '--trust-checkpoint', '--debug'):  # fmt: skip
+        assert option in shown.out
+    imported = subprocess.run(
+        [sys.executable, '-X', 'importtime', str(SCRIPT), '--help'], capture_output=True, text=True, check=True
+    ).stderr
+    loaded = {line.rpartition('|')[2].strip() for line in imported.splitlines()}
+    assert loaded & {'torch', 'numpy', 'mmengine', 'cv2', 'PIL', 'rich'} == set()
+
+
+def test_interrupted_run_keeps_finished_pictures_and_leaves_nothing_half_written(photo, tmp_path):
+    folder = tmp_path / 'in'
+    folder.mkdir()
+    pixels = picture(IMAGE)
+    for number in range(200):
+        cv2.imwrite(str(folder / f'{number}.jpg'), pixels)
+    process = subprocess.Popen(
+        [sys.executable, str(SCRIPT), str(folder), *map(str, DETECTOR), '--out-dir', str(tmp_path / 'out')],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, 'PYTHONUNBUFFERED': '1'},
+    )
+    first = process.stdout.readline()
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    rest, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert 'Traceback' not in err
+    printed = {line for line in (first + rest).splitlines() if line}
+    written = {str(tmp_path / 'out' / name) for name in files_under(tmp_path / 'out')}
+    assert printed <= written
+    assert 0 < len(written) < 200
+    assert len(written - printed) <= 1  # the interrupt may fall between the write and the print
+    for name in written:
+        picture(name)
+
+
+def test_make_demo_prints_the_command_as_a_user_would_type_it():
+    shown = subprocess.run(['make', '-n', 'demo'], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert 'demo/featmap_vis_demo.py demo/demo.jpg configs/demo/yolov5_n_demo.py demo/yolov5_n_demo.pth' in shown
