@@ -147,12 +147,12 @@ def save_image(image_rgb: np.ndarray, path: str | os.PathLike[str]) -> None:
 
 
 def _encode(image: np.ndarray, path: Path) -> bytes:
-    import cv2  # a second to load, and planning does not need it
+    import cv2  # planning, which the command line does before it loads anything heavy, needs no codec
 
     suffix = _known_suffix(path)
     _check_image(image, path, suffix)
     options = {
-        '.png': [cv2.IMWRITE_PNG_COMPRESSION, 3],  # nearly as small as 9, and many times quicker
+        '.png': [cv2.IMWRITE_PNG_COMPRESSION, 3],  # half the time of 6, and up to a quarter larger
         '.jpg': [cv2.IMWRITE_JPEG_QUALITY, 95],
         '.jpeg': [cv2.IMWRITE_JPEG_QUALITY, 95],
         '.webp': [cv2.IMWRITE_WEBP_QUALITY, 95],

@@ -190,8 +190,7 @@ def _unfit(checkpoint: Checkpoint, parameters: list[str], fitting: int, mismatch
     here = set(parameters)
     theirs_only = [name for name in checkpoint.state_dict if name not in here]
     return (
-        f'{start}; the checkpoint has {_some(theirs_only or checkpoint.state_dict)}; '
-        f'the model also has {_some(ours_only)}'
+        f'{start}; the checkpoint has {_some(theirs_only or checkpoint.state_dict)}; the model wants {_some(ours_only)}'
     )
 
 

@@ -53,31 +53,36 @@ def packaged_configs(scope: str, wanted_by: str) -> dict[str, Path]:
         ConfigError: the scope is unknown, or its package was installed without configs.
         MissingPackageError: the package is not installed.
     """
+    root = _package_root(scope, wanted_by)
+    return {f'{scope}::{name}': file for name, file in _configs_under(root).items()}
+
+
+def _package_root(scope: str, wanted_by: str) -> Path:
     # find_spec does not import a top-level package: mmdet alone would take seconds.
     spec = importlib.util.find_spec(scope) if scope.isidentifier() else None
     folders = list(spec.submodule_search_locations or []) if spec else []
     if not folders:
         if package_of(scope):
             raise missing_package(scope, wanted_by)
-        raise ConfigError(
-            f"{wanted_by}: there is no package '{scope}'; start with {' or '.join(f'{scope}::' for scope in SCOPES)}"
-        )
+        scopes = ' or '.join(f'{scope}::' for scope in SCOPES)
+        raise ConfigError(f"{wanted_by}: there is no package '{scope}'; start with {scopes}")
     for folder in folders:
         root = Path(folder) / '.mim' / 'configs'
         if root.is_dir():
-            return {f'{scope}::{key}': file for key, file in _configs_under(root).items()}
+            return root
     raise ConfigError(
         f"{wanted_by}: the installed '{scope}' has no packaged configs (.mim/configs); give the path of a config file"
     )
 
 
 def _find_scoped(text: str) -> Path:
-    scope = text.partition('::')[0]
-    known = packaged_configs(scope, f"the config '{text}'")
-    wanted = _without_suffix(text)
-    if wanted in known:
-        return known[wanted]
-    found = _matching(wanted.partition('::')[2], known)
+    scope, _, name = _without_suffix(text).partition('::')
+    wanted_by = f"the config '{text}'"
+    exact = _package_root(scope, wanted_by) / f'{name}.py'
+    if exact.is_file():
+        return exact
+    known = packaged_configs(scope, wanted_by)
+    found = _matching(name, known)
     if len(found) == 1:
         return known[found[0]]
     if found:

@@ -51,7 +51,7 @@ def _explained(error: Exception, path: Path) -> FeatMapError:
         return ConfigError(f"the config '{child}' inherits from '{absent}', {_absence(absent)}")
     line = _failed_line(error, at_fault)
     where = f', line {line}' if line else ''
-    return ConfigError(f"the config '{at_fault}' cannot be read{where}: {type(error).__name__}: {first_line(error)}")
+    return ConfigError(f"cannot read the config '{at_fault}'{where}: {type(error).__name__}: {first_line(error)}")
 
 
 def _files_being_read(trace: TracebackType | None) -> list[str]:

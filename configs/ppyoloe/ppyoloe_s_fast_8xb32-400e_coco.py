@@ -1,0 +1,1 @@
+_base_ = 'mmyolo::ppyoloe/ppyoloe_s_fast_8xb32-400e_coco.py'

@@ -1,0 +1,1 @@
+_base_ = 'mmyolo::yolov5/ins_seg/yolov5_ins_x-v61_syncbn_fast_8xb16-300e_coco_instance.py'

@@ -1,0 +1,1 @@
+_base_ = 'mmyolo::yolov5/mask_refine/yolov5_m_mask-refine-v61_syncbn_fast_8xb16-300e_coco.py'

@@ -1,0 +1,1 @@
+_base_ = 'mmyolo::yolov5/yolov5_m-p6-v62_syncbn_fast_8xb16-300e_coco.py'

@@ -1,0 +1,1 @@
+_base_ = 'mmyolo::yolov5/yolov5u/yolov5u_m_syncbn_fast_8xb16-300e_coco.py'

@@ -1,0 +1,1 @@
+_base_ = 'mmyolo::yolov5/yolov5u/yolov5u_x_mask-refine_syncbn_fast_8xb16-300e_coco.py'

@@ -1,0 +1,1 @@
+_base_ = 'mmyolo::yolov6/yolov6_l_syncbn_fast_8xb32-300e_coco.py'

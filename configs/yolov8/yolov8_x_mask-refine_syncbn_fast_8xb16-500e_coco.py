@@ -1,0 +1,1 @@
+_base_ = 'mmyolo::yolov8/yolov8_x_mask-refine_syncbn_fast_8xb16-500e_coco.py'

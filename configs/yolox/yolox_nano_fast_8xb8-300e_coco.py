@@ -1,0 +1,1 @@
+_base_ = 'mmyolo::yolox/yolox_nano_fast_8xb8-300e_coco.py'

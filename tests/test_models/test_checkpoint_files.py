@@ -1,0 +1,145 @@
+import pickle
+import struct
+import tarfile
+import zipfile
+
+import pytest
+import torch
+
+from featmap.errors import CheckpointError
+from featmap.models.checkpoint_files import read_file
+
+
+def refused(path, trust=False):
+    with pytest.raises(CheckpointError) as caught:
+        read_file(path, trust)
+    assert '\n' not in str(caught.value)
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize('zipped', [True, False])
+def test_reads_what_torch_wrote(tmp_path, zipped):
+    torch.save({'a': torch.arange(3)}, tmp_path / 'a.pth', _use_new_zipfile_serialization=zipped)
+
+    assert torch.equal(read_file(tmp_path / 'a.pth')['a'], torch.arange(3))
+
+
+def test_reads_the_tar_archives_of_the_first_pytorch(tmp_path):
+    (tmp_path / 'storages').write_bytes(
+        pickle.dumps(1, 2)
+        + pickle.dumps(('s', 'cpu', torch.FloatStorage), 2)
+        + struct.pack('<q3f', 3, 1.0, 2.0, 3.0)
+        + pickle.dumps([], 2)
+    )
+    # A 1-d view of 2 elements from the second on. Its type is named in the file and not used.
+    (tmp_path / 'tensors').write_bytes(
+        pickle.dumps(1, 2) + pickle.dumps((7, 's', None), 2) + struct.pack('<iiqqq', 1, 0, 2, 1, 1)
+    )
+    (tmp_path / 'pickle').write_bytes(b'\x80\x02}X\x01\x00\x00\x00aK\x07Qs.')
+    with tarfile.open(tmp_path / 'old.pth', 'w') as archive:
+        for name in ('storages', 'tensors', 'pickle'):
+            archive.add(tmp_path / name, name)
+
+    assert read_file(tmp_path / 'old.pth')['a'].tolist() == [2.0, 3.0]
+
+
+def test_a_tar_archive_with_links(tmp_path):
+    (tmp_path / 'storages').symlink_to('/etc/hostname')
+    with tarfile.open(tmp_path / 'old.pth', 'w') as archive:
+        archive.add(tmp_path / 'storages', 'storages')
+
+    assert 'some other tar archive' in refused(tmp_path / 'old.pth')
+
+
+def test_missing_with_its_neighbours(tmp_path):
+    (tmp_path / 'epoch_12.pth').touch()
+
+    assert 'nearest there: epoch_12.pth' in refused(tmp_path / 'epoch_21.pth')
+    assert 'does not exist' in refused(tmp_path / 'no' / 'epoch_21.pth')
+
+
+def test_a_folder(tmp_path):
+    (tmp_path / 'epoch_12.pth').touch()
+
+    assert 'is a folder; give a checkpoint file; there is epoch_12.pth' in refused(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('name', 'content', 'part'),
+    [
+        ('a.pth', b'', 'is empty'),
+        ('a.pth', b'\xff\xd8\xff\xe0 picture', 'a JPEG image'),
+        ('a.pth', b'\x89PNG\r\n', 'a PNG image'),
+        ('a.pth', b'<!DOCTYPE html><html>', 'a web page'),
+        ('a.pth', b'version https://git-lfs.github.com/spec/v1\noid', 'git lfs pull'),
+        ('a.pth', b'just some text', 'some other file'),
+        ('a.py', b'model = dict()', 'the order is IMG CONFIG CHECKPOINT'),
+        ('a.safetensors', b'\x10\0\0\0\0\0\0\0{}', 'a safetensors file'),
+    ],
+)
+def test_no_checkpoint(tmp_path, name, content, part):
+    path = tmp_path / name
+    path.write_bytes(content)
+
+    assert part in refused(path)
+
+
+def test_other_archives(tmp_path):
+    with zipfile.ZipFile(tmp_path / 'a.pth', 'w') as archive:
+        archive.writestr('text.txt', 'text')
+    torch.jit.save(torch.jit.script(torch.nn.ReLU()), tmp_path / 'script.pth')
+
+    assert 'some other zip archive' in refused(tmp_path / 'a.pth')
+    assert 'TorchScript' in refused(tmp_path / 'script.pth')
+
+
+@pytest.mark.parametrize('zipped', [True, False])
+def test_cut_short(tmp_path, zipped):
+    path = tmp_path / 'a.pth'
+    torch.save({'a': torch.zeros(1000)}, path, _use_new_zipfile_serialization=zipped)
+    whole = path.read_bytes()
+
+    for size in (40, len(whole) // 2, len(whole) - 30):
+        path.write_bytes(whole[:size])
+        assert 'cut short' in refused(path)
+
+
+def test_a_pickle_that_torch_did_not_write(tmp_path):
+    (tmp_path / 'a.pkl').write_bytes(pickle.dumps({'a': 1}, protocol=2))
+
+    assert 'no PyTorch checkpoint' in refused(tmp_path / 'a.pkl')
+
+
+class Payload:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return open, (str(self.marker), 'w')
+
+
+@pytest.mark.parametrize('zipped', [True, False])
+def test_code_runs_only_where_the_file_is_trusted(tmp_path, zipped):
+    path, marker = tmp_path / 'a.pth', tmp_path / 'marker'
+    torch.save({'a': torch.ones(1), 'b': Payload(marker)}, path, _use_new_zipfile_serialization=zipped)
+
+    message = refused(path)
+    assert 'open;' in message
+    assert '--trust-checkpoint' in message
+    assert not marker.exists()
+
+    # An open file was made, which is what such a payload does.
+    content = read_file(path, trust=True)
+    content['b'].close()
+    assert marker.exists()
+    assert torch.equal(content['a'], torch.ones(1))
+
+
+def test_the_variable_that_keeps_other_readers_out(tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
+    torch.save({'a': torch.ones(1)}, tmp_path / 'a.pth')
+
+    assert 'TORCH_FORCE_WEIGHTS_ONLY_LOAD' in refused(tmp_path / 'a.pth')
