@@ -17,6 +17,7 @@ from torch import nn
 from featmap.errors import ConfigError, FeatMapError, first_line
 from featmap.models.mmcv_ops import ensure_ops
 from featmap.models.packages import missing_package
+from featmap.models.pipeline import test_dataset
 
 # What makes a scope's models and transforms known to the registries, at the least import time.
 _SCOPE_MODULES = {
@@ -78,7 +79,9 @@ def build_model(config: Config, random_weights: bool = False) -> nn.Module:
     with DefaultScope.overwrite_default_scope(scope_of(config)), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         try:
-            model = MODELS.build(copy.deepcopy(config.model))
+            cfg = copy.deepcopy(config.model)
+            cfg.pop('teacher_ckpt', None)  # of a distillation: downloaded at once, and of no use here
+            model = MODELS.build(cfg)
             _drop_pretrained(model)
             if random_weights:
                 with _silent():
@@ -108,14 +111,23 @@ def _silent() -> Iterator[None]:
 
 
 def _drop_pretrained(model: nn.Module) -> None:
-    """Forget every ``Pretrained`` initialisation, which would download: the checkpoint brings all weights."""
+    """Forget every initialisation from a file, which would download: the checkpoint brings all weights.
+
+    Besides ``type='Pretrained'`` there are PVT's and Swin's ``dict(checkpoint=...)`` and DetectoRS's ``pretrained``.
+    """
     for module in model.modules():
         init = getattr(module, 'init_cfg', None)
-        if isinstance(init, dict) and init.get('type') == 'Pretrained':
+        if isinstance(init, dict) and _from_file(init):
             module.init_cfg = None  # type: ignore[assignment]
         elif isinstance(init, (list, tuple)):
-            kept = [item for item in init if item.get('type') != 'Pretrained']
+            kept = [item for item in init if not _from_file(item)]
             module.init_cfg = kept or None  # type: ignore[assignment]
+        if isinstance(getattr(module, 'pretrained', None), str):
+            module.pretrained = None  # type: ignore[assignment]
+
+
+def _from_file(init: dict[str, Any]) -> bool:
+    return init.get('type') == 'Pretrained' or 'checkpoint' in init
 
 
 def _mend(model: nn.Module) -> None:
@@ -129,14 +141,15 @@ def class_names(config: Config, meta: dict[str, Any]) -> tuple[str, ...]:
     """Class names from the checkpoint's meta, else the config's metainfo, else the config's dataset type."""
     known = {key.lower(): value for key, value in (meta.get('dataset_meta') or {}).items()}
     names = known.get('classes') or meta.get('CLASSES') or meta.get('classes')
-    dataset = config.get('test_dataloader', {}).get('dataset', {})
+    dataset = test_dataset(config)
     if not names:
         names = (dataset.get('metainfo') or {}).get('classes')
     if not names and isinstance(dataset.get('type'), str):
         from mmengine.registry import DATASETS
 
-        with DefaultScope.overwrite_default_scope(scope_of(config)):
-            kind = DATASETS.get(dataset['type'])
+        # get() alone does not look into the scope of mmdet or mmyolo.
+        with DATASETS.switch_scope_and_registry(scope_of(config)) as registry:
+            kind = registry.get(dataset['type'])
         names = getattr(kind, 'METAINFO', {}).get('classes')
     return (names,) if isinstance(names, str) else tuple(names or ())
 

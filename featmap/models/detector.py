@@ -95,20 +95,35 @@ class Detector:
             ) from error
 
     def predict(self, batch: Batch) -> list[Detections]:
-        """Run the model as for inference: the detections of each image, in original pixels, from ``score_thr`` up."""
+        """Run the model as for inference: the detections of each image, from ``score_thr`` up.
+
+        Boxes are in original pixels and end at the image's edges; those that are not finite are left out.
+        """
         with torch.no_grad(), DefaultScope.overwrite_default_scope(self._scope):
             samples = self.model(batch.inputs, batch.data_samples, mode='predict')
-        return [self._detections(sample) for sample in samples]
+        return [self._detections(sample, geometry) for sample, geometry in zip(samples, batch.geometries)]
 
-    def _detections(self, sample: Any) -> Detections:
+    def _detections(self, sample: Any, geometry: ImageGeometry) -> Detections:
         found = sample.get('pred_instances')
         if found is None or 'bboxes' not in found or 'scores' not in found:
             return Detections(classes=self.classes)
         boxes = found.bboxes.tensor if hasattr(found.bboxes, 'tensor') else found.bboxes
-        keep = found.scores >= self.score_thr
+        keep = (found.scores >= self.score_thr) & boxes.isfinite().all(dim=-1)
         return Detections(
-            boxes[keep].float().cpu().numpy(),
+            _on_image(boxes[keep].float().cpu().numpy(), geometry),
             found.scores[keep].float().cpu().numpy(),
             found.labels[keep].cpu().numpy(),
             self.classes,
         )
+
+
+def _on_image(boxes: np.ndarray, geometry: ImageGeometry) -> np.ndarray:
+    """Boxes (N, 4) as a head scaled them back, un-flipped and cut at the image's edges, as not every head does."""
+    height, width = geometry.image_shape
+    left, top, right, bottom = boxes.T
+    if geometry.flip[0]:
+        left, right = width - right, width - left
+    if geometry.flip[1]:
+        top, bottom = height - bottom, height - top
+    limits = np.array([width, height, width, height], dtype=boxes.dtype)
+    return np.clip(np.stack([left, top, right, bottom], axis=1), 0, limits)

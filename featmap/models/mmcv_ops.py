@@ -73,8 +73,7 @@ def _missing_op(name: str) -> Callable[..., Any]:
 
     def op(*args: Any, **kwargs: Any) -> Any:
         raise MissingPackageError(
-            f"the op '{name}' needs the compiled ops of full mmcv, which is not installed: "
-            f'{INSTALL_FULL}'
+            f"the op '{name}' needs the compiled ops of full mmcv, which is not installed: {INSTALL_FULL}"
         )
 
     op.__name__ = op.__qualname__ = name

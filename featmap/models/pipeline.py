@@ -18,6 +18,7 @@ _META_KEYS = (
 )  # fmt: skip
 # Transforms that pad at the bottom and right and record no offset, for there is none.
 _PAD_BOTTOM_RIGHT = {'Pad', 'FixShapeResize'}
+_PAD = _PAD_BOTTOM_RIGHT | {'LetterResize', 'RandomCenterCropPad'}
 
 
 def test_pipeline_config(config: Config) -> list[dict[str, Any]]:
@@ -62,14 +63,22 @@ def type_name(step: Mapping[str, Any]) -> str:
     return kind.rpartition('.')[2] if isinstance(kind, str) else kind.__name__
 
 
-def _find_pipeline(config: Config) -> list[dict[str, Any]]:
-    dataset = config.get('test_dataloader', {}).get('dataset', {})
-    while dataset and 'pipeline' not in dataset:
-        inner = dataset.get('dataset') or (dataset.get('datasets') or [None])[0]
+def test_dataset(config: Config) -> dict[str, Any]:
+    """The config of the test dataset; of nested and of several ones, the first that has a pipeline of its own."""
+    loader = config.get('test_dataloader') or {}
+    if isinstance(loader, (list, tuple)):
+        loader = loader[0]
+    dataset = loader.get('dataset') or {}
+    while 'pipeline' not in dataset:
+        inner = dataset.get('dataset') or next(iter(dataset.get('datasets') or ()), None)
         if inner is None:
             break
         dataset = inner
-    steps = dataset.get('pipeline') or config.get('test_pipeline') or []
+    return dataset
+
+
+def _find_pipeline(config: Config) -> list[dict[str, Any]]:
+    steps = test_dataset(config).get('pipeline') or config.get('test_pipeline') or []
     return [step.to_dict() if hasattr(step, 'to_dict') else copy.deepcopy(dict(step)) for step in steps]
 
 
@@ -93,19 +102,28 @@ class TestPipeline:
         """
         # MMCV's loaders hand out BGR.
         packed = self._run({'img': np.ascontiguousarray(image[..., ::-1]), 'img_id': 0, 'img_path': name})
-        self._check(packed['data_samples'].metainfo)
+        self._check(packed['data_samples'].metainfo, tuple(packed['inputs'].shape[-2:]))
         return packed
 
-    def _check(self, meta: Mapping[str, Any]) -> None:
+    def _check(self, meta: Mapping[str, Any], shape: tuple[int, ...]) -> None:
         """Refuse padding of unknown place: a letterbox drawn as if it began at the top left would be a lie."""
-        if 'pad_param' in meta or 'border' in meta or _PAD_BOTTOM_RIGHT & set(self.kinds):
-            return
         factors = np.atleast_1d(np.asarray(meta.get('scale_factor', 1.0), dtype=float))
         height, width = meta['ori_shape'][:2]
         content = (height * factors[1 if factors.size > 1 else 0], width * factors[0])
-        if any(abs(a - b) > 1.5 for a, b in zip(meta['img_shape'][:2], content)):
+        if all(abs(a - b) <= 1.5 for a, b in zip(shape, content)):
+            return
+        if meta.get('flip') and self._flips_padding():
             raise GeometryError(
-                f'the test pipeline made {tuple(meta["img_shape"][:2])} of an image of {(height, width)} scaled to '
+                'the test pipeline flips the image with its padding, and does not say where it lies then; put '
+                'RandomFlip before the transform that pads'
+            )
+        if 'pad_param' not in meta and 'border' not in meta and not _PAD_BOTTOM_RIGHT & set(self.kinds):
+            raise GeometryError(
+                f'the test pipeline made {shape} of an image of {(height, width)} scaled to '
                 f'{tuple(round(extent) for extent in content)} and does not say where it lies; have the transform '
                 "set results['pad_param'] = (top, bottom, left, right)"
             )
+
+    def _flips_padding(self) -> bool:
+        last_flip = max((index for index, kind in enumerate(self.kinds) if 'Flip' in kind), default=-1)
+        return bool(_PAD & set(self.kinds[: last_flip + 1]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from torch import nn
 
 # Heads whose boxes above a threshold do not depend on boxes below it: they rank by the very score that they filter by,
@@ -30,7 +31,9 @@ def raise_score_threshold(model: nn.Module, score_thr: float) -> bool:
         cfg = getattr(head, 'test_cfg', None)
         if not cfg or type(head).__name__ not in _EXACT.get(package, ()):
             continue
-        if cfg.get('nms', {}).get('type') == 'nms' and cfg.get('score_thr', score_thr) < score_thr:
-            cfg.score_thr = score_thr
+        # Heads drop a score that equals their threshold; it is to be drawn.
+        below = float(np.nextafter(np.float32(score_thr), np.float32(0)))
+        if cfg.get('nms', {}).get('type') == 'nms' and cfg.get('score_thr', below) < below:
+            cfg.score_thr = below
             return True
     return False

@@ -1,5 +1,6 @@
 """The ops of ``mmcv._ext`` that inference needs, in plain PyTorch, under their names there."""
 
+from featmap.models.ops.deform_attn import ms_deform_attn_forward
 from featmap.models.ops.deform_conv import deform_conv_forward, modulated_deform_conv_forward
 from featmap.models.ops.nms import nms
 from featmap.models.ops.roi_align import roi_align_forward
@@ -9,6 +10,7 @@ __all__ = [
     'get_compiler_version',
     'get_compiling_cuda_version',
     'modulated_deform_conv_forward',
+    'ms_deform_attn_forward',
     'nms',
     'roi_align_forward',
 ]

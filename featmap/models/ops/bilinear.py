@@ -25,7 +25,5 @@ def mix(rows: Tensor, index: Tensor, weight: Tensor) -> Tensor:
     """Sum rows by weight: (M, C), (..., T), (..., T) -> (..., C)."""
     taps = index.shape[-1]
     # A bag of embeddings is such a sum, and never holds the T rows at once.
-    mixed = F.embedding_bag(
-        index.reshape(-1, taps), rows, mode='sum', per_sample_weights=weight.reshape(-1, taps)
-    )
+    mixed = F.embedding_bag(index.reshape(-1, taps), rows, mode='sum', per_sample_weights=weight.reshape(-1, taps))
     return mixed.view(*index.shape[:-1], rows.shape[1])

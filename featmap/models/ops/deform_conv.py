@@ -16,6 +16,7 @@ from featmap.models.ops.bilinear import as_rows, mix, working_dtype
 class _Layout(NamedTuple):
     """A convolution's numbers; pairs are (y, x)."""
 
+    kernel: tuple[int, int]
     stride: tuple[int, int]
     padding: tuple[int, int]
     dilation: tuple[int, int]
@@ -66,8 +67,8 @@ def deform_conv_forward(
     Raises:
         ValueError: ``weight`` or ``offset`` does not fit the rest.
     """
-    layout = _Layout((dH, dW), (padH, padW), (dilationH, dilationW), group, deformable_group)
-    _convolve(input, weight, (kH, kW), offset, None, None, output, layout)
+    layout = _Layout((kH, kW), (dH, dW), (padH, padW), (dilationH, dilationW), group, deformable_group)
+    _convolve(input, weight, offset, None, None, output, layout)
 
 
 def modulated_deform_conv_forward(
@@ -118,56 +119,57 @@ def modulated_deform_conv_forward(
         ValueError: ``weight``, ``offset`` or ``mask`` does not fit the rest.
     """
     layout = _Layout(
-        (stride_h, stride_w), (pad_h, pad_w), (dilation_h, dilation_w), group, deformable_group
+        (kernel_h, kernel_w),
+        (stride_h, stride_w),
+        (pad_h, pad_w),
+        (dilation_h, dilation_w),
+        group,
+        deformable_group,
     )
-    added = bias if with_bias else None
-    _convolve(input, weight, (kernel_h, kernel_w), offset, mask, added, output, layout)
+    _convolve(input, weight, offset, mask, bias if with_bias else None, output, layout)
 
 
 @torch.no_grad()
 def _convolve(
     features: Tensor,
     weight: Tensor,
-    kernel: tuple[int, int],
     offset: Tensor,
     mask: Optional[Tensor],
     bias: Optional[Tensor],
     output: Tensor,
     layout: _Layout,
 ) -> None:
+    """Write the convolution into ``output``; shapes are those of the public functions."""
     exact = working_dtype(features.dtype)
-    batch, channels = features.shape[:2]
-    groups, taps = layout.groups, kernel[0] * kernel[1]
-    height, width = _output_size(features, kernel, layout)
-    places = batch * height * width
-    per_place = (batch, height, width, layout.offset_groups, taps)
-    _check('weight', weight, (weight.shape[0], channels // groups, *kernel))
-    _check('offset', offset, (batch, layout.offset_groups * taps * 2, height, width))
-    moves = offset.to(exact).permute(0, 2, 3, 1).reshape(*per_place, 2)
-    scales = moves.new_ones(()).expand(per_place)
+    groups, offset_groups = layout.groups, layout.offset_groups
+    batch, in_group, out_group = len(features), features.shape[1] // groups, len(weight) // groups
+    taps = layout.kernel[0] * layout.kernel[1]
+    height, width = _output_size(features, layout)
+    _check('weight', weight, (groups * out_group, in_group, *layout.kernel))
+    _check('offset', offset, (batch, offset_groups * taps * 2, height, width))
+    places = (batch, height, width, offset_groups, taps)
+    moves = offset.to(exact).permute(0, 2, 3, 1).reshape(*places, 2)
+    scales = moves.new_ones(()).expand(places)
     if mask is not None:
-        _check('mask', mask, (batch, layout.offset_groups * taps, height, width))
-        scales = mask.to(exact).permute(0, 2, 3, 1).reshape(per_place)
+        _check('mask', mask, (batch, offset_groups * taps, height, width))
+        scales = mask.to(exact).permute(0, 2, 3, 1).reshape(places)
 
-    rows = as_rows(features, layout.offset_groups)
-    # (taps, groups, C / groups, C_out / groups)
-    filters = weight.to(exact).view(groups, -1, channels // groups, taps).permute(3, 0, 2, 1)
-    result = rows.new_zeros(groups, places, weight.shape[0] // groups)
+    rows = as_rows(features, offset_groups)
+    filters = weight.to(exact).reshape(groups, out_group, in_group, taps).permute(3, 0, 2, 1)
+    result = rows.new_zeros(groups, batch * height * width, out_group)
     if bias is not None:
         result += bias.to(exact).view(groups, 1, -1)
     # A tap at a time: what is sampled is then no larger than the map itself.
     for tap in range(taps):
-        index, share = _corners(features, moves[..., tap, :], divmod(tap, kernel[1]), layout)
+        index, share = _corners(features, moves[..., tap, :], divmod(tap, layout.kernel[1]), layout)
         sampled = mix(rows, index, share * scales[..., tap, None])
-        sampled = sampled.view(places, groups, channels // groups).transpose(0, 1)
+        sampled = sampled.view(batch * height * width, groups, in_group).transpose(0, 1)
         result.baddbmm_(sampled, filters[tap])
-    result = result.view(groups, batch, height, width, -1).permute(1, 0, 4, 2, 3)
-    output.copy_(result.reshape(batch, -1, height, width))
+    result = result.view(groups, batch, height, width, out_group).permute(1, 0, 4, 2, 3)
+    output.copy_(result.reshape(batch, groups * out_group, height, width))
 
 
-def _corners(
-    features: Tensor, move: Tensor, tap: tuple[int, int], layout: _Layout
-) -> tuple[Tensor, Tensor]:
+def _corners(features: Tensor, move: Tensor, tap: tuple[int, int], layout: _Layout) -> tuple[Tensor, Tensor]:
     """The rows around one tap's samples, and their shares: (..., 2) -> (..., 4) and (..., 4)."""
     batch, _, *extents = features.shape
     cells, shares = [], []
@@ -190,11 +192,11 @@ def _corners(
     return index.flatten(-2), share.flatten(-2)
 
 
-def _output_size(features: Tensor, kernel: tuple[int, int], layout: _Layout) -> tuple[int, int]:
+def _output_size(features: Tensor, layout: _Layout) -> tuple[int, int]:
     height, width = (
         (extent + 2 * padding - dilation * (taps - 1) - 1) // stride + 1
         for extent, taps, stride, padding, dilation in zip(
-            features.shape[2:], kernel, layout.stride, layout.padding, layout.dilation
+            features.shape[2:], layout.kernel, layout.stride, layout.padding, layout.dilation
         )
     )
     return height, width

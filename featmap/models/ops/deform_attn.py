@@ -1,0 +1,33 @@
+"""Multi-scale deformable attention for CUDA tensors (Zhu et al., "Deformable DETR", 2021)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def ms_deform_attn_forward(
+    value: Tensor,
+    value_spatial_shapes: Tensor,
+    value_level_start_index: Tensor,
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+    im2col_step: int = 64,
+) -> Tensor:
+    """Attend to sampled points of every level, on the tensors' device.
+
+    On the CPU mmcv itself takes its PyTorch version; on CUDA it asks for the compiled op. Both get that version here.
+
+    Args:
+        value: (N, sum of h·w, heads, channels per head).
+        value_spatial_shapes: (levels, 2): h and w of each level.
+        value_level_start_index: (levels,); follows from the shapes and is not read.
+        sampling_locations: (N, queries, heads, levels, points, 2): x and y from 0 to 1.
+        attention_weights: (N, queries, heads, levels, points).
+        im2col_step: Not used.
+
+    Returns:
+        (N, queries, heads · channels per head).
+    """
+    from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch  # imports mmcv._ext
+
+    return multi_scale_deformable_attn_pytorch(value, value_spatial_shapes, sampling_locations, attention_weights)
