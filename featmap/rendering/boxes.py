@@ -23,9 +23,9 @@ def line_width(shape: tuple[int, ...]) -> int:
 
 
 def draw_boxes(image: np.ndarray, detections: Detections, tags: bool = True) -> np.ndarray:
-    """A copy of the (H, W, 3) RGB image with boxes, and class and score where ``tags``; the best box on top."""
+    """A copy of the (H, W, 3) RGB image with boxes, the best on top: with class and score, or thin and bare."""
     picture = np.ascontiguousarray(image).copy()
-    width = line_width(image.shape)
+    width = line_width(image.shape) if tags else max(line_width(image.shape) // 2, 1)
     for index in np.argsort(detections.scores, kind='stable'):
         left, top, right, bottom = (round(float(edge)) for edge in detections.boxes[index])
         color = class_color(int(detections.labels[index]))
@@ -53,5 +53,5 @@ def _draw_tag(picture: np.ndarray, text: str, left: int, top: int, color: tuple[
         margin=3,
     )
     x = min(max(left, 0), width - tag_width)
-    y = top - tag_height if top >= tag_height else min(max(top, 0), height - tag_height)
+    y = min(top - tag_height if top >= tag_height else max(top, 0), height - tag_height)
     picture[y : y + tag_height, x : x + tag_width] = tag

@@ -21,12 +21,18 @@ class Range:
         return not self.high > self.low
 
     def __str__(self) -> str:
-        text = f'constant {self.low:.3g}' if self.constant else f'{self.low:.3g} … {self.high:.3g}'
+        text = f'constant {self.low:.3g}'
+        if not self.constant:
+            # As many digits as it takes to tell the ends apart: noise on an offset is no "0.5 … 0.5".
+            ends = (f'{self.low:.{digits}g} … {self.high:.{digits}g}' for digits in range(3, 18))
+            text = next(pair for pair in ends if len(set(pair.split(' … '))) == 2)
         return text + (f', {self.bad} non-finite' if self.bad else '')
 
 
 def value_range(values: np.ndarray) -> Range | None:
     """The range of the finite values; None where there is no finite value."""
+    if not values.size:
+        return None
     low, high = float(values.min()), float(values.max())
     if np.isfinite(low) and np.isfinite(high):
         return Range(low, high)
