@@ -1,3 +1,4 @@
+# ruff: noqa: C408  OpenMMLab's configs are written with dict()
 # The detector that is shipped with this project: YOLOv5-n on eight classes of drawn objects.
 # The model and the test pipeline need no data; tools/train_demo_detector.py trains it from here.
 _base_ = 'mmyolo::yolov5/yolov5_n-v61_syncbn_fast_8xb16-300e_coco.py'
@@ -40,7 +41,7 @@ model = dict(
         multi_label=False,
         nms_pre=1000,
         score_thr=0.01,
-        nms=dict(type='nms', iou_threshold=0.6),
+        nms=dict(type='nms', iou_threshold=0.5),
         max_per_img=100,
     ),
 )
@@ -92,20 +93,20 @@ train_dataloader = dict(
         pipeline=train_pipeline,
     ),
 )
+# What the tool measures on, in place of the data set below.
+held_out = dict(
+    type='DemoSceneDataset',
+    metainfo=metainfo,
+    first_seed=1_000_000,
+    count=200,
+    sizes=[(640, 400), (480, 640), (640, 640)],
+    test_mode=True,
+)
 test_dataloader = dict(
-    _delete_=True,
-    batch_size=1,
     num_workers=0,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='DemoSceneDataset',
-        metainfo=metainfo,
-        first_seed=1_000_000,
-        count=200,
-        sizes=[(640, 400), (480, 640), (640, 640)],
-        test_mode=True,
-        pipeline=test_pipeline,
-    ),
+    persistent_workers=False,
+    # MMDetection's init_detector builds it for its colours, so it has to be of a type known everywhere.
+    dataset=dict(metainfo=metainfo, data_root='', ann_file='', batch_shapes_cfg=None, pipeline=test_pipeline),
 )
 test_evaluator = dict(_delete_=True, type='mmdet.CocoMetric', metric='bbox', classwise=True)
 val_dataloader = None
