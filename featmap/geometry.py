@@ -44,9 +44,9 @@ def nominal_stride(input_shape: tuple[int, int], map_shape: tuple[int, int]) -> 
 
 
 def is_regular(input_shape: tuple[int, int], map_shape: tuple[int, int]) -> bool:
-    """Whether one stride, the same on both axes, leads from the input to the map."""
+    """Whether one whole stride (or upsampling), the same on both axes, leads from the input to the map."""
     sy, sx = nominal_stride(input_shape, map_shape)
-    return sy == sx
+    return sy == sx and (sy.is_integer() or (1 / sy).is_integer())
 
 
 def _last_ceil(extent: int, cells: int) -> int:
@@ -80,6 +80,8 @@ class ImageGeometry:
     flip: tuple[bool, bool] = (False, False)
 
     def __post_init__(self) -> None:
+        if not all(0 < factor < math.inf for factor in self.scale):
+            raise GeometryError(f'scale_factor {self.scale}: expected two positive numbers')
         left, top = self.offset
         height, width = self.content_shape
         # Resizers round or cut the last pixel; anything more is a crop, which these fields cannot describe.
@@ -109,7 +111,8 @@ class ImageGeometry:
                 "the test pipeline hands on no 'ori_shape' or 'batch_input_shape': add them to the meta_keys of "
                 f'PackDetInputs (got {sorted(metainfo)})'
             )
-        factors = np.atleast_1d(np.asarray(metainfo.get('scale_factor', 1.0), dtype=float))
+        factors = metainfo.get('scale_factor')
+        factors = np.atleast_1d(np.asarray(1.0 if factors is None else factors, dtype=float))
         pads = metainfo.get('pad_param')
         if pads is None:
             pads = metainfo.get('border')
@@ -176,9 +179,18 @@ class ImageGeometry:
         )  # fmt: skip
 
     def warp(self, planes: np.ndarray, stride: Stride | None = None) -> np.ndarray:
-        """Put planes of (..., h, w) onto the original image: (..., H, W) float32."""
+        """Put planes of (..., h, w) onto the original image: (..., H, W) float32.
+
+        Pixels to which a NaN or infinite cell contributes are NaN.
+        """
         rows, columns = self.warp_axes(planes.shape[-2:], stride)
-        return rows @ np.asarray(planes, dtype=np.float32) @ columns.T
+        planes = np.asarray(planes, dtype=np.float32)
+        finite = np.isfinite(planes)
+        if finite.all():
+            return rows @ planes @ columns.T
+        warped = rows @ np.where(finite, planes, np.float32(0)) @ columns.T
+        warped[rows @ (~finite).astype(np.float32) @ columns.T > 0] = np.nan
+        return warped
 
     def _cells(self, map_shape: tuple[int, int], stride: Stride | None, margin: float) -> tuple[slice, slice]:
         """Cells of which more than ``margin`` (0: any part, 0.5: the centre) reaches into the content."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Union
@@ -63,7 +65,13 @@ class FeatMapInferencer:
         merge(options)  # a slip in an option should not cost the loading of a model
         cfg = load_config(config, cfg_options)
         self.settings: Settings = merge(cfg.get('featmap', {}), options)
-        self.reducer = build_reducer(self.settings.channel_reduction, self.settings.topk)
+        self.reducer = build_reducer(
+            self.settings.channel_reduction,
+            self.settings.topk,
+            channels=self.settings.channels,
+            components=self.settings.components,
+            basis=self.settings.basis,
+        )
         self.visualizer = _build_visualizer(self.settings, {*cfg.get('featmap', {}), *options}, save_dir)
         self.detector = Detector(
             cfg,
@@ -92,11 +100,8 @@ class FeatMapInferencer:
         Raises:
             FeatMapError: the one of :mod:`featmap.errors` that says what is wrong.
         """
-        if isinstance(images, (np.ndarray, Source)):
-            return self.draw(images, step)
-        many = isinstance(images, Sequence) and not isinstance(images, str)
         results = [self.draw(item, step + number) for number, item in enumerate(_each(images))]
-        return results if many or len(results) != 1 else results[0]
+        return results[0] if _is_one(images) else results
 
     def draw(self, image: np.ndarray | Source, step: int = 0) -> Result:
         """Draw one image: (H, W, 3) RGB uint8, or a source to read it from."""
@@ -117,8 +122,11 @@ class FeatMapInferencer:
             with self._recorder:
                 detections = self.detector.predict(self._batch)[0]
         except MissingPackageError as error:
-            way_out = '; --no-boxes (boxes=False) draws backbone and neck without the head'
-            raise MissingPackageError(f'{error}{way_out if self.settings.boxes else ""}') from error
+            # Of use only where the op is missing after the last wanted layer.
+            if not self.settings.boxes or not all(self._recorder.calls(target) for target in self.targets):
+                raise
+            way_out = '--no-boxes (boxes=False) draws backbone and neck without the head'
+            raise MissingPackageError(f'{error}; {way_out}') from error
         else:
             geometry = self._batch.geometries[0]
             maps = tuple(_feature_maps(self._recorder, geometry, self._reducer_name))
@@ -145,10 +153,15 @@ class FeatMapInferencer:
 
     @property
     def _reducer_name(self) -> str:
-        chosen = self.settings.channel_reduction
-        if isinstance(chosen, dict):
-            chosen = str(chosen.get('type'))
-        return chosen or ('topk' if self.settings.topk > 0 else 'as it is')
+        return _name_of(self.settings.channel_reduction, self.settings.topk)
+
+
+def _name_of(reduction: Any, topk: int) -> str:
+    if isinstance(reduction, (list, tuple)):
+        return ' → '.join(_name_of(step, topk) for step in reduction)
+    if isinstance(reduction, dict):
+        return str(reduction.get('type'))
+    return reduction or ('topk' if topk > 0 else 'as it is')
 
 
 def _each(images: AnyImage | Iterable[AnyImage]) -> Iterator[np.ndarray | Source]:
@@ -159,6 +172,16 @@ def _each(images: AnyImage | Iterable[AnyImage]) -> Iterator[np.ndarray | Source
     else:
         for image in images:
             yield from _each(image)
+
+
+def _is_one(images: AnyImage | Iterable[AnyImage]) -> bool:
+    """Whether this names one image, and not a folder, a glob or several."""
+    if isinstance(images, (str, Path)):
+        path = os.path.expanduser(images)
+        return bool(re.match('https?://', str(images), re.IGNORECASE)) or (
+            os.path.exists(path) and not os.path.isdir(path)
+        )
+    return isinstance(images, (np.ndarray, Source))
 
 
 def _feature_maps(recorder: ActivationRecorder, geometry: ImageGeometry, reducer: str) -> Iterator[FeatureMap]:
@@ -175,14 +198,16 @@ def _feature_maps(recorder: ActivationRecorder, geometry: ImageGeometry, reducer
                 calls=recorder.calls(record.target),
                 reducer=reducer,
                 channels=reduction.channels,
-                as_image=reduction.as_image,
+                kind=reduction.kind,
+                names=reduction.names,
+                ranges=reduction.ranges,
             )
 
 
 def _build_visualizer(settings: Settings, given: set[str], save_dir: str | Path | None) -> FeatMapVisualizer:
     """The visualizer of the settings; options that were given win over the ``visualizer`` dict."""
     cfg = dict(settings.visualizer)
-    for name in ('alpha', 'colormap', 'labels', 'arrangement'):
+    for name in ('alpha', 'colormap', 'labels', 'arrangement', 'norm', 'symmetric', 'colorbar'):
         if name in given or name not in cfg:
             cfg[name] = getattr(settings, name)
     backends = [{'type': b} if isinstance(b, str) else dict(b) for b in settings.vis_backends]

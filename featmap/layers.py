@@ -107,8 +107,8 @@ def _nearest_names(model: nn.Module, name: str) -> Iterable[str]:
     """Three names like the given one, first among the children of its longest part that does exist."""
     parts = [part for part, _ in parse(name)]
     module, known = model, 0
-    while known < len(parts) and parts[known] in module._modules:
-        module = module._modules[parts[known]]  # type: ignore[assignment]
+    while known < len(parts) and isinstance(child := module._modules.get(parts[known]), nn.Module):
+        module = child
         known += 1
     prefix = '.'.join(parts[:known])
     siblings = [f'{prefix}.{child}' if prefix else child for child, _ in module.named_children()]

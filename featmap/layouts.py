@@ -124,7 +124,7 @@ def _maps_of_leaf(leaf: Leaf, input_shape: tuple[int, int], batch: int, layer: s
         return [Map(leaf.label, _channels_first(value, shape, input_shape))]
     if 'decoder' in parts:
         raise _NoMapError(f'{shape}: one row per object query, which has no place in the image')
-    return _grids_of_tokens(value, shape, leaf, input_shape)
+    return _grids_of_tokens(value, shape, leaf, input_shape, parts)
 
 
 def _channels_first(value: Tensor, shape: str, input_shape: tuple[int, int]) -> Tensor:
@@ -136,21 +136,30 @@ def _channels_first(value: Tensor, shape: str, input_shape: tuple[int, int]) -> 
     return value
 
 
-def _grids_of_tokens(tokens: Tensor, shape: str, leaf: Leaf, input_shape: tuple[int, int]) -> list[Map]:
+def _grids_of_tokens(
+    tokens: Tensor, shape: str, leaf: Leaf, input_shape: tuple[int, int], names: list[str]
+) -> list[Map]:
     count = tokens.shape[1]
     if leaf.grid and leaf.grid[0] * leaf.grid[1] == count:
         return [Map(leaf.label, _to_grid(tokens, leaf.grid))]
-    found = token_grid(count, input_shape)
-    if found:
-        grid, extra = found
-        return [Map(leaf.label, _to_grid(tokens[:, extra:], grid))]
-    levels = _level_grids(count, input_shape)
+    # A head's rows are object queries, whose number may happen to fit a grid. Only its encoder has tokens of cells.
+    in_head = any(name.endswith('head') for name in names) and 'encoder' not in names
+    found = None if in_head else token_grid(count, input_shape)
+    # Levels before extra tokens: far fewer counts come out as levels by chance.
+    levels = [] if found and not found[1] else _level_grids(count, input_shape)
+    if 'pixel_decoder' in names:
+        levels.reverse()  # Mask2Former's go from coarse to fine
     if levels:
         parts = tokens.split([rows * columns for rows, columns in levels], dim=1)
         return [
             Map(f'{leaf.label}[level {index}]', _to_grid(part, grid))
             for index, (part, grid) in enumerate(zip(parts, levels))
         ]
+    if found:
+        grid, extra = found
+        return [Map(leaf.label, _to_grid(tokens[:, extra:], grid))]
+    if in_head:
+        raise _NoMapError(f'{shape}: one row per object query, which has no place in the image')
     raise _NoMapError(f'{shape}: {count} tokens fit no grid over an input of {input_shape[0]}x{input_shape[1]}')
 
 

@@ -71,7 +71,7 @@ class ActivationRecorder:
     ) -> None:
         self.model = model
         self.strict = strict
-        if isinstance(targets, str) or not all(isinstance(target, Target) for target in targets):
+        if isinstance(targets, str) or not targets or not all(isinstance(target, Target) for target in targets):
             targets = resolve(model, targets)  # type: ignore[arg-type]
         self.targets: list[Target] = list(targets)  # type: ignore[arg-type]
         self.consume = consume

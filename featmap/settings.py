@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from featmap.errors import OptionError, nearest
+from featmap.norm import parse_norm
 
 
 @dataclass(frozen=True)
@@ -16,11 +17,19 @@ class Settings:
 
     Attributes:
         target_layers: Layer names.
-        channel_reduction: A reducer's name, a ``dict(type=...)``, or None for channels as they are.
+        channel_reduction: A reducer's name, a ``dict(type=...)``, a list of them to apply in turn, or None for
+            channels as they are.
         topk: With ``channel_reduction`` None, how many channels; -1 draws a 1- or 3-channel map as it is.
+        channels: With the reducer ``channels``: numbers, or ``all``.
+        components: How many planes or groups ``pca``, ``nmf`` and ``kmeans`` make; None for their own default.
+        basis: A file with a basis of ``pca`` to use; None to fit one.
         arrangement: Rows and columns for the channels of a map; None for near-square.
         alpha: Opacity of the heat, 0 to 1.
-        colormap: An OpenCV or matplotlib colour map.
+        colormap: An OpenCV or matplotlib colour map; None for jet, or coolwarm where ``symmetric``.
+        norm: What the ends of the colour scale stand for: ``map`` (the plane's own range), ``layer``, ``run``,
+            ``LO,HI`` or ``pLO,pHI``.
+        symmetric: Whether scales are centred on 0.
+        colorbar: Whether each panel has a colour bar.
         score_thr: Detections from this score up are drawn.
         boxes: Whether to ask for detections and draw them.
         labels: Whether panels have label strips.
@@ -29,11 +38,17 @@ class Settings:
     """
 
     target_layers: tuple[str, ...] = ('backbone',)
-    channel_reduction: str | dict[str, Any] | None = 'select_max'
+    channel_reduction: str | dict[str, Any] | list[Any] | None = 'select_max'
     topk: int = 4
+    channels: tuple[int, ...] | str | None = None
+    components: int | None = None
+    basis: str | None = None
     arrangement: tuple[int, int] | None = None
     alpha: float = 0.5
-    colormap: str = 'jet'
+    colormap: str | None = None
+    norm: str = 'map'
+    symmetric: bool = False
+    colorbar: bool = False
     score_thr: float = 0.3
     boxes: bool = True
     labels: bool = True
@@ -55,6 +70,9 @@ class Settings:
                     f'an arrangement of {rows} x {columns} has {rows * columns} places for topk={self.topk}: give '
                     'more rows or columns, or a smaller topk'
                 )
+        parse_norm(self.norm, self.symmetric)
+        if self.components is not None and self.components < 1:
+            raise OptionError(f'components={self.components}: expected 1 or more')
         for name in ('alpha', 'score_thr'):
             value = getattr(self, name)
             if not 0 <= value <= 1:
@@ -90,11 +108,32 @@ def parse_arrangement(value: Any) -> tuple[int, int] | None:
     """
     if value is None:
         return None
-    text = value if isinstance(value, str) else ' '.join(str(part) for part in value)
+    parts = value if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+    text = ' '.join(str(part) for part in parts)
     numbers = re.fullmatch(r'\s*[(\[]?\s*(\d+)\s*[x×,\s]\s*(\d+)\s*[)\]]?\s*', text)
     if not numbers or '0' in (numbers[1].strip('0') or '0', numbers[2].strip('0') or '0'):
         raise OptionError(f'arrangement={text!r}: expected rows and columns, such as 2 3 or 2x3, each 1 or more')
     return int(numbers[1]), int(numbers[2])
+
+
+def parse_channels(value: Any) -> tuple[int, ...] | str | None:
+    """Channel numbers from ``all``, ``[3, 17]``, ``'3 17 40-47'`` or ``['3', '17', '40-47']``, in the order given.
+
+    Raises:
+        OptionError: for anything else.
+    """
+    if value is None or value in ('all', ['all'], ('all',)):
+        return value if value is None else 'all'
+    parts = value if isinstance(value, (list, tuple)) else str(value).replace(',', ' ').split()
+    numbers: list[int] = []
+    for part in parts:
+        found = re.fullmatch(r'(\d+)(?:-(\d+))?', str(part))
+        if not found or (found[2] and int(found[2]) < int(found[1])):
+            raise OptionError(f'channels={value!r}: expected numbers and ranges, such as 3 17 40-47, or all')
+        numbers.extend(range(int(found[1]), int(found[2] or found[1]) + 1))
+    if not numbers:
+        raise OptionError(f'channels={value!r}: expected at least one channel')
+    return tuple(dict.fromkeys(numbers))
 
 
 def parse_reduction(value: Any) -> Any:
@@ -111,25 +150,41 @@ def _typed(name: str, value: Any) -> Any:
         if name == 'arrangement':
             return parse_arrangement(value)
         if name == 'channel_reduction':
-            return parse_reduction(value)
+            return _instance(
+                parse_reduction(value), (str, dict, list, tuple, type(None)), 'a name, a dict, a list of them or None'
+            )
+        if name == 'colormap':
+            return _instance(value, (str, type(None)), 'a name')
+        if name == 'norm':
+            return _instance(','.join(map(str, value)) if isinstance(value, (list, tuple)) else value, str, 'a rule')
+        if name == 'channels':
+            return parse_channels(value)
+        if name == 'basis':
+            return value if value is None else str(value)
+        if name == 'components':
+            return value if value is None else _whole(value)
         if name == 'topk':
-            if int(value) != value:
-                raise ValueError('not a whole number')
-            return int(value)
+            return _whole(value)
         if name in ('alpha', 'score_thr'):
             return float(value)
-        if name in ('boxes', 'labels'):
-            return _flag(value)
+        if name in ('boxes', 'labels', 'symmetric', 'colorbar'):
+            return _instance(value, bool, 'True or False')
         if name == 'visualizer':
             return {'type': 'FeatMapVisualizer', **value}
     except OptionError:
         raise
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise OptionError(f'{name}={value!r}: {error}') from error
     return value
 
 
-def _flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError('expected True or False')
+def _whole(value: Any) -> int:
+    if int(value) != value:
+        raise ValueError('not a whole number')
+    return int(value)
+
+
+def _instance(value: Any, kinds: Any, expected: str) -> Any:
+    if not isinstance(value, kinds):
+        raise ValueError(f'expected {expected}')
     return value

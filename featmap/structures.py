@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     import torch
 
 
+KINDS = ('heat', 'image', 'segments', 'concepts')
+"""Planes each on a colour scale; one grey or RGB picture of 1 or 3 planes; one plane of numbers without order; planes
+of non-negative parts, which also make one picture of the strongest."""
+
+
 @dataclass(frozen=True)
 class Reduction:
     """What a reducer makes of a layer's (C, h, w) features.
@@ -20,12 +25,16 @@ class Reduction:
     Attributes:
         values: (K, h, w) float32, on the features' device.
         channels: The feature channel that each plane shows; None where a plane is made of several.
-        as_image: The planes are one grey or RGB picture (K is 1 or 3), to be drawn as it is.
+        kind: How the planes are drawn, see :data:`KINDS`.
+        names: What each plane shows, where that is no channel.
+        ranges: A (low, high) for each plane, where the reducer knows what the colours should stand for.
     """
 
     values: torch.Tensor
     channels: tuple[int | None, ...]
-    as_image: bool = False
+    kind: str = 'heat'
+    names: tuple[str, ...] = ()
+    ranges: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,7 +52,10 @@ class FeatureMap:
         calls: How often the layer was called in this forward.
         reducer: Name of the reducer.
         channels: The channel that each plane shows, or None.
-        as_image: The planes are one grey or RGB picture.
+        kind: How the planes are drawn, see :data:`KINDS`.
+        names: What each plane shows, where that is no channel.
+        ranges: A (low, high) for each plane, where the reducer fixed what the colours stand for.
+        features: The full (C, h, w) output, where it was asked for.
     """
 
     values: np.ndarray
@@ -56,7 +68,10 @@ class FeatureMap:
     calls: int = 1
     reducer: str = ''
     channels: tuple[int | None, ...] = ()
-    as_image: bool = False
+    kind: str = 'heat'
+    names: tuple[str, ...] = ()
+    ranges: tuple[tuple[float, float], ...] = ()
+    features: np.ndarray | None = None
 
     @property
     def name(self) -> str:

@@ -13,11 +13,14 @@ from torch import Tensor
 
 from featmap.errors import DrawError, OptionError
 from featmap.geometry import ImageGeometry
+from featmap.norm import parse_norm
 from featmap.reducers import build_reducer, reduce
 from featmap.registry import VISUALIZERS
 from featmap.rendering.boxes import draw_boxes
 from featmap.rendering.colors import blend, color_table, colorize
-from featmap.rendering.normalize import Range, to_levels, value_range
+from featmap.rendering.normalize import Range
+from featmap.rendering.panels import Look, as_rgb, panels_of, warp_levels
+from featmap.rendering.scales import scales_of
 from featmap.rendering.text import SEPARATOR, draw_lines, line_height, text_width
 from featmap.rendering.tile import Cell, tile
 from featmap.structures import Detections, FeatureMap, Rendering
@@ -30,27 +33,42 @@ class FeatMapVisualizer(Visualizer):
     Args:
         name, image, vis_backends, save_dir, and others: As for MMEngine's ``Visualizer``.
         alpha: Opacity of the heat, 0 to 1.
-        colormap: An OpenCV or matplotlib colour map.
+        colormap: An OpenCV or matplotlib colour map; None for jet, or coolwarm where ``symmetric``.
         labels: Whether each panel has a strip with layer, shape, stride and value range above it.
         arrangement: Rows and columns for maps of several planes; None for near-square.
+        norm: What the ends of the colour scale stand for: ``map``, ``layer``, ``run``, ``LO,HI`` or ``pLO,pHI``.
+        symmetric: Whether scales are centred on 0.
+        colorbar: Whether each panel has a bar of its colours below it.
     """
 
     def __init__(
         self,
         name: str = 'featmap',
+        image: np.ndarray | None = None,
+        vis_backends: Any = None,
         *args: Any,
         alpha: float = 0.5,
-        colormap: str = 'jet',
+        colormap: str | None = None,
         labels: bool = True,
         arrangement: tuple[int, int] | None = None,
+        norm: str = 'map',
+        symmetric: bool = False,
+        colorbar: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(name, *args, **kwargs)
+        # MMEngine writes its save_dir into the dicts, which the caller may use again.
+        if isinstance(vis_backends, (list, tuple)):
+            vis_backends = [dict(each) if isinstance(each, dict) else each for each in vis_backends]
+        elif isinstance(vis_backends, dict):
+            vis_backends = dict(vis_backends)
+        super().__init__(name, image, vis_backends, *args, **kwargs)
         if not 0 <= alpha <= 1:
             raise OptionError(f'alpha is an opacity from 0 to 1, got {alpha}')
+        rule = parse_norm(norm, symmetric)
+        self.look = Look(alpha, color_table(colormap or ('coolwarm' if symmetric else 'jet')), rule)
         self.alpha = alpha
-        self.table = color_table(colormap)
         self.labels = labels
+        self.colorbar = colorbar
         self.arrangement = arrangement
 
     def draw_maps(
@@ -59,6 +77,7 @@ class FeatMapVisualizer(Visualizer):
         maps: Sequence[FeatureMap],
         detections: Detections | None = None,
         title: str = 'image',
+        run: Range | None = None,
     ) -> Rendering:
         """One picture: the original with its detections, then a panel for each plane of each map.
 
@@ -67,6 +86,7 @@ class FeatMapVisualizer(Visualizer):
             maps: Maps of this image, in drawing order.
             detections: Drawn with class and score on the original and as outlines on the panels; None for none.
             title: Label of the original.
+            run: The range of the whole run, for the norm ``run``; by default that of these maps.
 
         Raises:
             DrawError: where a map holds no finite value on the image, or belongs to an image of another size.
@@ -77,13 +97,21 @@ class FeatMapVisualizer(Visualizer):
         if detections is not None:
             original = draw_boxes(image, detections)
             head.append('1 detection' if len(detections) == 1 else f'{len(detections)} detections')
-        groups = []
         for item in maps:
             if item.geometry.image_shape != (height, width):
                 raise DrawError(
                     f'{item.name} belongs to an image of {item.geometry.image_shape}, got one of {(height, width)}'
                 )
-            groups.append(self._cells(image, item, detections))
+        groups = []
+        for item, scales in zip(maps, scales_of(maps, self.look.norm, run)):
+            cells = []
+            for panel in panels_of(image, item, scales, self.look):
+                picture = panel.image
+                if detections is not None and len(detections):
+                    picture = draw_boxes(picture, detections, tags=False)
+                bar = self.look.colors if self.colorbar and panel.scale else None
+                cells.append(Cell(picture, panel.label, bar, panel.scale))
+            groups.append(cells)
         return tile(Cell(original, SEPARATOR.join(head)), groups, self.arrangement, self.labels)
 
     def add_maps(
@@ -98,27 +126,6 @@ class FeatMapVisualizer(Visualizer):
         rendering = self.draw_maps(image, maps, detections, title=name)
         self.add_image(name, rendering.image, step)
         return rendering
-
-    def _cells(self, image: np.ndarray, item: FeatureMap, detections: Detections | None) -> list[Cell]:
-        rows, columns = item.geometry.warp_axes(item.values.shape[-2:], item.stride)
-        if item.as_image:
-            scale = _range_of(item.content, item.name)
-            levels, visible = _levels(item.values, scale, rows, columns)
-            planes: list[tuple[np.ndarray, np.ndarray | None, Range, int | None]]
-            planes = [(_as_rgb(levels), visible, scale, None)]
-        else:
-            planes = []
-            for plane, inside, channel in zip(item.values, item.content, item.channels):
-                scale = _range_of(inside, item.name)
-                levels, visible = _levels(plane[None], scale, rows, columns)
-                planes.append((colorize(levels[0], self.table), visible, scale, channel))
-        cells = []
-        for heat, visible, scale, channel in planes:
-            panel = blend(image, heat, self.alpha, visible)
-            if detections is not None and len(detections):
-                panel = draw_boxes(panel, detections, tags=False)
-            cells.append(Cell(panel, panel_label(item, channel, scale)))
-        return cells
 
     @staticmethod
     def draw_featmap(
@@ -154,6 +161,8 @@ class FeatMapVisualizer(Visualizer):
             raise DrawError(f'featmap should be a torch.Tensor, got {type(featmap).__name__}')
         if featmap.ndim != 3:
             raise DrawError(f'featmap should be (C, H, W), got the shape {tuple(featmap.shape)}')
+        if not featmap.numel():
+            raise DrawError(f'featmap is empty: its shape is {tuple(featmap.shape)}')
         if channel_reduction is None and topk > 0 and arrangement[0] * arrangement[1] < topk:
             raise DrawError(
                 f'an arrangement of {tuple(arrangement)} has {arrangement[0] * arrangement[1]} places for topk={topk}'
@@ -173,70 +182,18 @@ class FeatMapVisualizer(Visualizer):
             reduction = reduce(reducer, featmap.detach(), weights)
             values = reduction.values.cpu().numpy()
         table = color_table('jet')
-        if reduction.as_image:
-            levels, visible = _levels(values, None, rows, columns)
+        if reduction.kind == 'image':
+            levels, visible = warp_levels(values, None, (rows, columns))
             # OpenCV colours a picture of three channels by its grey value, the first taken for blue.
-            grey = cv2.cvtColor(_as_rgb(levels), cv2.COLOR_BGR2GRAY) if len(levels) == 3 else levels[0]
+            grey = cv2.cvtColor(as_rgb(levels), cv2.COLOR_BGR2GRAY) if len(levels) == 3 else levels[0]
             return _overlay(image, colorize(grey, table), alpha, visible)
         panels = []
         for plane in values:
-            levels, visible = _levels(plane[None], None, rows, columns)
+            levels, visible = warp_levels(plane[None], None, (rows, columns))
             panels.append(_overlay(image, colorize(levels[0], table), alpha, visible))
         if channel_reduction is None:
             return _channel_grid(panels, reduction.channels, arrangement)
         return np.hstack(panels)
-
-
-def panel_label(item: FeatureMap, channel: int | None, scale: Range) -> str:
-    """Layer and output index, channel or reducer, C×H×W, stride, value range."""
-    channels, rows, columns = item.shape
-    sy, sx = item.stride
-    stride = f'{sy:.3g}' if sy == sx else f'{sy:.3g}×{sx:.3g}'
-    return SEPARATOR.join(
-        [
-            item.name,
-            item.reducer if channel is None else f'channel {channel}',
-            f'{channels}×{rows}×{columns}',
-            f'stride {stride}',
-            str(scale),
-        ]
-    )
-
-
-def _range_of(values: np.ndarray, name: str) -> Range:
-    scale = value_range(values)
-    if scale is None:
-        raise DrawError(
-            f'{name} holds no finite value: all {values.size} cells on the image are NaN or infinite; check the '
-            'checkpoint and the input range'
-        )
-    return scale
-
-
-def _levels(
-    planes: np.ndarray, scale: Range | None, rows: np.ndarray, columns: np.ndarray
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Planes (K, h, w) as grey levels (K, H, W) uint8, and where there is something to see.
-
-    ``scale`` None takes the range of the warped planes. Non-finite cells take no part in the interpolation; pixels to
-    which they contribute half or more are not visible.
-    """
-    finite = np.isfinite(planes).all(axis=0)
-    visible = None
-    if finite.all():
-        warped = rows @ planes @ columns.T
-    else:
-        share = rows @ finite.astype(np.float32) @ columns.T
-        warped = rows @ np.where(finite, planes, np.float32(0)) @ columns.T / np.maximum(share, 1e-6)
-        visible = share >= 0.5
-    if scale is None:
-        scale = value_range(warped if visible is None else warped[:, visible]) or Range(0, 0)
-    return to_levels(warped, scale), visible
-
-
-def _as_rgb(levels: np.ndarray) -> np.ndarray:
-    """(1 or 3, H, W) to (H, W, 3)."""
-    return np.ascontiguousarray(np.broadcast_to(levels, (3, *levels.shape[1:])).transpose(1, 2, 0))
 
 
 def _as_overlay(image: np.ndarray | None, resize_shape: tuple[int, int] | None) -> np.ndarray | None:

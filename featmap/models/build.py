@@ -17,7 +17,7 @@ from torch import nn
 from featmap.errors import ConfigError, FeatMapError, first_line
 from featmap.models.mmcv_ops import ensure_ops
 from featmap.models.packages import missing_package
-from featmap.models.pipeline import test_dataset
+from featmap.models.pipeline import dataset_config
 
 # What makes a scope's models and transforms known to the registries, at the least import time.
 _SCOPE_MODULES = {
@@ -96,7 +96,9 @@ def build_model(config: Config, random_weights: bool = False) -> nn.Module:
         except Exception as error:
             raise ConfigError(f'the model cannot be built: {type(error).__name__}: {first_line(error)}') from error
     _mend(model)
-    return revert_sync_batchnorm(model).eval()
+    model = revert_sync_batchnorm(model)
+    model.eval()  # not chained: some detectors' own train() returns None
+    return model
 
 
 @contextlib.contextmanager
@@ -141,7 +143,7 @@ def class_names(config: Config, meta: dict[str, Any]) -> tuple[str, ...]:
     """Class names from the checkpoint's meta, else the config's metainfo, else the config's dataset type."""
     known = {key.lower(): value for key, value in (meta.get('dataset_meta') or {}).items()}
     names = known.get('classes') or meta.get('CLASSES') or meta.get('classes')
-    dataset = test_dataset(config)
+    dataset = dataset_config(config)
     if not names:
         names = (dataset.get('metainfo') or {}).get('classes')
     if not names and isinstance(dataset.get('type'), str):

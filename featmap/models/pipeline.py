@@ -63,7 +63,7 @@ def type_name(step: Mapping[str, Any]) -> str:
     return kind.rpartition('.')[2] if isinstance(kind, str) else kind.__name__
 
 
-def test_dataset(config: Config) -> dict[str, Any]:
+def dataset_config(config: Config) -> dict[str, Any]:
     """The config of the test dataset; of nested and of several ones, the first that has a pipeline of its own."""
     loader = config.get('test_dataloader') or {}
     if isinstance(loader, (list, tuple)):
@@ -78,7 +78,7 @@ def test_dataset(config: Config) -> dict[str, Any]:
 
 
 def _find_pipeline(config: Config) -> list[dict[str, Any]]:
-    steps = test_dataset(config).get('pipeline') or config.get('test_pipeline') or []
+    steps = dataset_config(config).get('pipeline') or config.get('test_pipeline') or []
     return [step.to_dict() if hasattr(step, 'to_dict') else copy.deepcopy(dict(step)) for step in steps]
 
 

@@ -1,7 +1,27 @@
 """Reducers: (C, h, w) features to (K, h, w) planes. Importing this package registers them."""
 
-from featmap.reducers.base import Reducer, build_reducer, reduce
-from featmap.reducers.channels import AsImage, SelectMax, TopK
-from featmap.reducers.statistics import SqueezeMean
+from featmap.reducers.base import Chain, Reducer, build_reducer, reduce
+from featmap.reducers.channels import AsImage, Channels, SelectMax, TopK
+from featmap.reducers.factorization import NMF, KMeans
+from featmap.reducers.pca import PCA, Eigen
+from featmap.reducers.statistics import L2, MeanAbs, PixelMax, SqueezeMean, Std
 
-__all__ = ['AsImage', 'Reducer', 'SelectMax', 'SqueezeMean', 'TopK', 'build_reducer', 'reduce']
+__all__ = [
+    'L2',
+    'NMF',
+    'PCA',
+    'AsImage',
+    'Chain',
+    'Channels',
+    'Eigen',
+    'KMeans',
+    'MeanAbs',
+    'PixelMax',
+    'Reducer',
+    'SelectMax',
+    'SqueezeMean',
+    'Std',
+    'TopK',
+    'build_reducer',
+    'reduce',
+]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
+from inspect import signature
+from types import FunctionType
 from typing import Any, Union
 
 import torch
@@ -18,8 +21,8 @@ from featmap.structures import Reduction
 class Reducer(ABC):
     """(C, h, w) features to (K, h, w) planes, at the layer's own resolution and on its device.
 
-    Register a subclass with ``@REDUCERS.register_module('name')`` and choose it by that name. Any callable of the same
-    signature will do; it may also return a plain (h, w) or (K, h, w) tensor.
+    Register a subclass with ``@REDUCERS.register_module('name')`` and choose it by that name. A function of the same
+    arguments will do. Either may also return a plain (h, w) or (K, h, w) tensor.
     """
 
     @abstractmethod
@@ -35,31 +38,73 @@ class Reducer(ABC):
 AnyReducer = Callable[[Tensor, Tensor], Union[Reduction, Tensor]]
 
 
-def build_reducer(name: str | dict[str, Any] | None, topk: int) -> AnyReducer:
+class Chain(Reducer):
+    """Reducers one after the other: the planes of one are the channels of the next."""
+
+    def __init__(self, steps: Sequence[AnyReducer]) -> None:
+        if not steps:
+            raise OptionError('a list of reducers needs at least one')
+        self.steps = list(steps)
+
+    def __call__(self, features: Tensor, weights: Tensor) -> Reduction:
+        result = reduce(self.steps[0], features, weights)
+        for step in self.steps[1:]:
+            result = reduce(step, result.values, weights)
+        return result
+
+
+def build_reducer(name: Any, topk: int = 4, **options: Any) -> AnyReducer:
     """The reducer that the options name.
 
     Args:
-        name: A registered name, a config ``dict(type=..., ...)``, or None for channels as they are.
-        topk: With ``name`` None: how many channels; -1 or less draws a 1- or 3-channel map as it is.
+        name: A registered name, a config ``dict(type=..., ...)``, a list of them to apply in turn, or None for channels
+            as they are.
+        topk: For ``topk`` and with ``name`` None: how many channels; -1 or less draws a 1- or 3-channel map as it is.
+        **options: ``channels``, ``components`` and ``basis`` for the reducers that take them; None is not handed on.
 
     Raises:
         OptionError: for a name that is not registered, or arguments that the reducer does not take.
     """
+    if isinstance(name, (list, tuple)):
+        return Chain([build_reducer(step, topk, **options) for step in name])
     if name is None:
-        cfg: dict[str, Any] = {'type': 'topk', 'k': topk} if topk > 0 else {'type': 'as_image'}
-    else:
-        cfg = {'type': name} if isinstance(name, str) else dict(name)
-    kind = cfg.get('type')
-    if isinstance(kind, str) and REDUCERS.get(kind) is None:
+        name = 'topk' if topk > 0 else 'as_image'
+    cfg: dict[str, Any] = {'type': name} if isinstance(name, str) else dict(name)
+    kind = cfg.pop('type', None)
+    # Not REDUCERS.get(), which imports and returns whatever Python object a dotted name stands for.
+    REDUCERS.import_from_location()
+    maker = REDUCERS.module_dict.get(kind.removeprefix('featmap.')) if isinstance(kind, str) else kind
+    if isinstance(kind, str) and maker is None:
         known = sorted(REDUCERS.module_dict)
         raise OptionError(
             f'no reducer is called {kind!r}; nearest: {", ".join(nearest(kind, known))}; known: {", ".join(known)}, '
             'None. A reducer of your own needs --cfg-options custom_imports=MODULE'
         )
+    cfg = {**_implied(kind, {'topk': topk, **options}), **cfg}
     try:
-        return REDUCERS.build(cfg)
+        if isinstance(maker, FunctionType):
+            signature(maker).bind(None, None, **cfg)
+            return partial(maker, **cfg)
+        return maker(**cfg)
     except (TypeError, ValueError) as error:
+        if isinstance(error, OptionError):
+            raise
         raise OptionError(f'the reducer {kind} cannot be built from {cfg}: {error}') from error
+
+
+_ARGUMENTS = {
+    'topk': {'k': 'topk'},
+    'channels': {'channels': 'channels'},
+    'pca': {'k': 'components', 'basis': 'basis'},
+    'nmf': {'k': 'components'},
+    'kmeans': {'k': 'components'},
+}
+
+
+def _implied(kind: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a reducer that options of a run stand for."""
+    given = {argument: options.get(option) for argument, option in _ARGUMENTS.get(kind, {}).items()}
+    return {argument: value for argument, value in given.items() if value is not None}
 
 
 def reduce(reducer: AnyReducer, features: Tensor, weights: Tensor) -> Reduction:
@@ -73,16 +118,17 @@ def reduce(reducer: AnyReducer, features: Tensor, weights: Tensor) -> Reduction:
     value = reducer(features, weights)
     if isinstance(value, Tensor):
         planes = value[None] if value.ndim == 2 else value
-        value = Reduction(planes.float(), (None,) * len(planes))
-    planes, (_, rows, columns) = value.values, features.shape
-    if planes.ndim != 3 or planes.shape[1:] != features.shape[1:] or len(value.channels) != len(planes):
+        value = Reduction(planes, (None,) * (len(planes) if planes.ndim else 0))
+    made = tuple(value.values.shape) if isinstance(value, Reduction) else type(value).__name__
+    _, rows, columns = features.shape
+    if not isinstance(value, Reduction) or not value.channels or made != (len(value.channels), rows, columns):
         raise OptionError(
-            f'the reducer made {tuple(planes.shape)} of a map of {tuple(features.shape)}: expected '
-            f'(K, {rows}, {columns})'
+            f'the reducer made {made} of a map of {tuple(features.shape)}: expected (K, {rows}, {columns})'
         )
+    planes = value.values.float()
     if planes.untyped_storage().data_ptr() == features.untyped_storage().data_ptr():
-        value = replace(value, values=planes.clone())
-    return value
+        planes = planes.clone()
+    return replace(value, values=planes)
 
 
 def channel_sums(features: Tensor, weights: Tensor) -> Tensor:

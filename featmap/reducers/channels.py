@@ -1,13 +1,16 @@
-"""Reducers that keep channels as they are: the most active one, the k most active, or all of a picture."""
+"""Reducers that keep channels as they are: the most active ones, chosen ones, or all of a picture."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from featmap.errors import DrawError
+from featmap.errors import DrawError, OptionError
 from featmap.reducers.base import Reducer, channel_sums
 from featmap.registry import REDUCERS
+from featmap.settings import parse_channels
 from featmap.structures import Reduction
 
 
@@ -15,16 +18,17 @@ from featmap.structures import Reduction
 class TopK(Reducer):
     """The ``k`` channels with the largest signed sum over the image, largest first; all where there are fewer.
 
-    The rule is MMEngine's. A channel that answers with strong negative values ranks last by it.
+    The rule is MMEngine's. A channel that answers with strong negative values ranks last by it; with ``abs`` channels
+    are ranked by the sum of magnitudes.
     """
 
-    def __init__(self, k: int = 20) -> None:
+    def __init__(self, k: int = 4, abs: bool = False) -> None:
         if k < 1:
             raise ValueError(f'k must be at least 1, got {k}')
-        self.k = k
+        self.k, self.abs = k, abs
 
     def __call__(self, features: Tensor, weights: Tensor) -> Reduction:
-        sums = channel_sums(features, weights)
+        sums = channel_sums(features.abs() if self.abs else features, weights)
         chosen = torch.topk(sums, min(self.k, len(sums))).indices
         return Reduction(features[chosen].float(), tuple(chosen.tolist()))
 
@@ -33,8 +37,24 @@ class TopK(Reducer):
 class SelectMax(TopK):
     """The one channel with the largest signed sum over the image, as MMEngine's ``select_max``."""
 
-    def __init__(self) -> None:
-        super().__init__(k=1)
+    def __init__(self, abs: bool = False) -> None:
+        super().__init__(k=1, abs=abs)
+
+
+@REDUCERS.register_module('channels')
+class Channels(Reducer):
+    """The channels that were named, in the order of their naming: numbers, ranges such as ``'40-47'``, or ``'all'``."""
+
+    def __init__(self, channels: Sequence[int] | str = 'all') -> None:
+        self.channels = parse_channels(channels) or 'all'
+
+    def __call__(self, features: Tensor, weights: Tensor) -> Reduction:
+        count = features.shape[0]
+        chosen = tuple(range(count)) if self.channels == 'all' else tuple(int(c) for c in self.channels)
+        beyond = [channel for channel in chosen if channel >= count]
+        if beyond:
+            raise OptionError(f'a map of {count} channels has no channel {beyond[0]}: expected 0 to {count - 1}')
+        return Reduction(features[list(chosen)].float(), chosen)
 
 
 @REDUCERS.register_module('as_image')
@@ -48,4 +68,4 @@ class AsImage(Reducer):
                 f'a map of {channels} channels cannot be drawn as it is, which takes 1 or 3: choose --topk 1 or more, '
                 'or --channel-reduction squeeze_mean or select_max'
             )
-        return Reduction(features.float(), tuple(range(channels)), as_image=True)
+        return Reduction(features.float(), tuple(range(channels)), kind='image')

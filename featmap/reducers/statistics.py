@@ -1,4 +1,4 @@
-"""Reducers that take one number over the channels of each cell."""
+"""Reducers that take one number over the channels of each cell, accumulated in float32."""
 
 from __future__ import annotations
 
@@ -10,9 +10,52 @@ from featmap.registry import REDUCERS
 from featmap.structures import Reduction
 
 
-@REDUCERS.register_module('squeeze_mean')
-class SqueezeMean(Reducer):
-    """The mean over channels, as MMEngine's ``squeeze_mean``. Opposite signs cancel."""
+class _PerCell(Reducer):
+    """One plane: a statistic over the channels of each cell. A cell with a non-finite channel is non-finite."""
 
     def __call__(self, features: Tensor, weights: Tensor) -> Reduction:
-        return Reduction(features.mean(dim=0, keepdim=True, dtype=torch.float32), (None,))
+        return Reduction(self.statistic(features)[None], (None,))
+
+    def statistic(self, features: Tensor) -> Tensor:
+        """(C, h, w) to (h, w) float32."""
+        raise TypeError(f'{type(self).__name__} states no statistic')
+
+
+@REDUCERS.register_module('squeeze_mean')
+class SqueezeMean(_PerCell):
+    """The mean over channels, as MMEngine's ``squeeze_mean``. Opposite signs cancel."""
+
+    def statistic(self, features: Tensor) -> Tensor:
+        return features.mean(dim=0, dtype=torch.float32)
+
+
+@REDUCERS.register_module('pixel_max')
+class PixelMax(_PerCell):
+    """The largest channel at each cell: shows every strong answer, whichever channel gives it."""
+
+    def statistic(self, features: Tensor) -> Tensor:
+        return features.amax(dim=0).float()
+
+
+@REDUCERS.register_module('mean_abs')
+class MeanAbs(_PerCell):
+    """The mean magnitude over channels: signs do not cancel."""
+
+    def statistic(self, features: Tensor) -> Tensor:
+        return features.abs().mean(dim=0, dtype=torch.float32)
+
+
+@REDUCERS.register_module('l2')
+class L2(_PerCell):
+    """The Euclidean norm over channels: how strongly a cell answers at all."""
+
+    def statistic(self, features: Tensor) -> Tensor:
+        return torch.linalg.vector_norm(features, dim=0, dtype=torch.float32)
+
+
+@REDUCERS.register_module('std')
+class Std(_PerCell):
+    """The standard deviation over channels (divided by C): how far the channels disagree at a cell."""
+
+    def statistic(self, features: Tensor) -> Tensor:
+        return features.float().std(dim=0, correction=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 from functools import cache
 
 import cv2
@@ -37,6 +38,15 @@ def color_table(name: str) -> np.ndarray:
 def colorize(levels: np.ndarray, table: np.ndarray) -> np.ndarray:
     """Grey levels (H, W) uint8 to RGB (H, W, 3) by a (256, 3) table."""
     return cv2.LUT(cv2.merge((levels, levels, levels)), table.reshape(1, 256, 3))
+
+
+@cache
+def categories(count: int) -> np.ndarray:
+    """Colours for numbers without order, (count, 3) RGB uint8: neighbours are far apart in hue."""
+    hues = (0.58 + np.arange(count) * 0.61803) % 1.0
+    values = 0.95 - 0.25 * (np.arange(count) // 8 % 2)
+    rgb = [colorsys.hsv_to_rgb(hue, 0.8, value) for hue, value in zip(hues, values)]
+    return np.round(np.array(rgb).reshape(count, 3) * 255).astype(np.uint8)
 
 
 def blend(image: np.ndarray, heat: np.ndarray, alpha: float, visible: np.ndarray | None = None) -> np.ndarray:

@@ -20,12 +20,16 @@ class Range:
         """Whether all cells hold the same value, so that there is nothing to scale."""
         return not self.high > self.low
 
+    @property
+    def ends(self) -> tuple[str, str]:
+        """Both ends as text, with as many digits as it takes to tell them apart."""
+        if self.constant:
+            return (f'{self.low:.3g}',) * 2
+        pairs = ((f'{self.low:.{digits}g}', f'{self.high:.{digits}g}') for digits in range(3, 18))
+        return next(pair for pair in pairs if pair[0] != pair[1])
+
     def __str__(self) -> str:
-        text = f'constant {self.low:.3g}'
-        if not self.constant:
-            # As many digits as it takes to tell the ends apart: noise on an offset is no "0.5 … 0.5".
-            ends = (f'{self.low:.{digits}g} … {self.high:.{digits}g}' for digits in range(3, 18))
-            text = next(pair for pair in ends if len(set(pair.split(' … '))) == 2)
+        text = f'constant {self.low:.3g}' if self.constant else ' … '.join(self.ends)
         return text + (f', {self.bad} non-finite' if self.bad else '')
 
 

@@ -65,4 +65,4 @@ def draw_lines(
     top = height - line_height(size) * len(lines) - size // 5
     for index, line in enumerate(lines):
         pen.text((margin, top + index * line_height(size)), line, fill=color, font=font(size))
-    return np.asarray(strip)
+    return np.array(strip)

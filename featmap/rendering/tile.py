@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from featmap.errors import OptionError
+from featmap.rendering.normalize import Range
 from featmap.rendering.text import draw_lines, font_size, line_height, text_width, wrap
 from featmap.structures import Panel, Rendering
 
@@ -17,10 +18,19 @@ _WHITE = 255
 
 @dataclass(frozen=True)
 class Cell:
-    """A panel before it is placed: (H, W, 3) RGB uint8 and the label to stand above it."""
+    """A panel before it is placed.
+
+    Attributes:
+        image: (H, W, 3) RGB uint8.
+        label: To stand above it.
+        colors: A (256, 3) RGB table to draw as a colour bar below it; None for no bar.
+        scale: What the ends of the bar stand for.
+    """
 
     image: np.ndarray
     label: str
+    colors: np.ndarray | None = None
+    scale: Range | None = None
 
 
 def near_square(count: int) -> tuple[int, int]:
@@ -98,7 +108,8 @@ def _compose(cells: list[Cell], places: list[tuple[int, int]], labels: bool) -> 
         strip = max(len(text) for text in lines) * line_height(size) + size // 2
     rows = max(row for row, _ in places) + 1
     columns = max(column for _, column in places) + 1
-    step_y, step_x = height + strip + gap, cell_width + gap
+    bar = line_height(size) if any(cell.colors is not None for cell in cells) else 0
+    step_y, step_x = height + strip + bar + gap, cell_width + gap
     picture = np.full((rows * step_y + gap, columns * step_x + gap, 3), _WHITE, dtype=np.uint8)
     panels = []
     for cell, text, (row, column) in zip(cells, lines, places):
@@ -106,5 +117,26 @@ def _compose(cells: list[Cell], places: list[tuple[int, int]], labels: bool) -> 
         if labels:
             picture[y : y + strip, x : x + cell_width] = draw_lines(text, size, (strip, cell_width))
         picture[y + strip : y + strip + height, x : x + width] = cell.image
+        if cell.colors is not None and cell.scale is not None:
+            below = y + strip + height
+            picture[below : below + bar, x : x + cell_width] = _color_bar(
+                cell.colors, cell.scale, (bar, cell_width), size
+            )
         panels.append(Panel(x, y + strip, width, height, cell.label))
     return Rendering(picture, tuple(panels))
+
+
+def _color_bar(colors: np.ndarray, scale: Range, shape: tuple[int, int], size: int) -> np.ndarray:
+    """The table from low to high with the values of its ends, on a strip of (height, width)."""
+    height, width = shape
+    low, high = scale.ends
+    text = max(round(size * 0.8), 8)
+    strip = draw_lines([low], text, shape)
+    right = text_width(high, text) + 1
+    if right < width:
+        strip[:, width - right :] = draw_lines([high], text, (height, right))
+    first, last = text_width(low, text) + size // 2, width - right - size // 2
+    if last - first > 8:
+        ramp = np.linspace(0, 255, last - first).round().astype(np.intp)
+        strip[height // 4 : height - height // 8, first:last] = colors[ramp]
+    return strip

@@ -82,8 +82,8 @@ def test_order_of_arguments_is_explained(run):
 
 
 def test_a_layer_whose_output_is_no_map(run):
-    done = run(IMAGE, 'mmdet::detr/detr_r50_8xb2-150e_coco.py', 'none', '--target-layers', 'decoder.layers.0', '--no-boxes',
-               '--cfg-options', 'test_dataloader.dataset.pipeline.1.scale=(160,160)')  # fmt: skip
+    done = run(IMAGE, 'mmdet::detr/detr_r50_8xb2-150e_coco.py', 'none', '--target-layers', 'decoder.layers.0',
+               '--no-boxes', '--cfg-options', 'test_dataloader.dataset.pipeline.1.scale=(160,160)')  # fmt: skip
     assert done.status == 2
     assert 'decoder.layers.0' in done.error
     assert '(1, 100, 256)' in done.error

@@ -82,7 +82,8 @@ def test_finds_the_objects_of_the_demo_image_and_draws_them(run):
 
 def test_look_options(run, photo):
     def drawn(*options):
-        assert run(photo, *DETECTOR, '--no-boxes', '--target-layers', 'neck[0]', *options, '--out-file', 'x.png').status == 0
+        common = ('--no-boxes', '--target-layers', 'neck[0]', '--out-file', 'x.png')
+        assert run(photo, *DETECTOR, *common, *options).status == 0
         return picture('x.png')
 
     plain = drawn('--no-labels')
@@ -181,18 +182,21 @@ def test_cfg_options_reach_the_model(run, photo):
     assert ' 128×' in done.out.splitlines()[1]  # 64 channels at the shipped width of 0.25
 
 
-def test_a_reducer_of_the_users_own(run, photo, tmp_path):
-    (tmp_path / 'my_reducers.py').write_text(
+def test_a_reducer_of_the_users_own(run, photo, tmp_path, monkeypatch):
+    from featmap.registry import REDUCERS
+
+    monkeypatch.setattr(REDUCERS, '_module_dict', dict(REDUCERS._module_dict))
+    (tmp_path / 'reducers_of_mine.py').write_text(
         'from featmap import REDUCERS\n\n'
         "@REDUCERS.register_module('loudest')\n"
         'class Loudest:\n'
         '    def __call__(self, features, weights):\n'
         '        return features.abs().amax(0)\n'
     )
-    done = run(photo, *DETECTOR, '--channel-reduction', 'loudest', '--cfg-options', 'custom_imports=my_reducers',
+    done = run(photo, *DETECTOR, '--channel-reduction', 'loudest', '--cfg-options', 'custom_imports=reducers_of_mine',
                '--out-file', 'x.png')  # fmt: skip
+    monkeypatch.delitem(sys.modules, 'reducers_of_mine')
     assert done.status == 0, done.err
-    sys.modules.pop('my_reducers', None)
 
 
 def test_vis_backends_are_written(run, photo, tmp_path):

@@ -105,6 +105,7 @@ def test_it_has_the_ops_under_their_names():
         'get_compiler_version',
         'get_compiling_cuda_version',
         'modulated_deform_conv_forward',
+        'ms_deform_attn_forward',
         'nms',
         'roi_align_forward',
     ]

@@ -1,0 +1,172 @@
+"""Reducers that project the features of each cell onto their leading components."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from featmap.errors import OptionError, SourceError, first_line
+from featmap.reducers.base import Reducer
+from featmap.reducers.components import content_columns, fix_signs, leading_components
+from featmap.registry import REDUCERS
+from featmap.structures import Reduction
+
+_REACH = 2.5  # standard deviations that the colours of a component span to either side
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Components of features of C channels: mean (C,), directions (C, K) and variances (K,), and the total variance."""
+
+    mean: Tensor
+    directions: Tensor
+    variances: Tensor
+    total: float
+
+
+class _Moments:
+    """Count, sum and second moment of the features of cells, in float64, added up over maps."""
+
+    def __init__(self, channels: int) -> None:
+        self.count = 0
+        self.total = torch.zeros(channels, dtype=torch.float64)
+        self.second = torch.zeros(channels, channels, dtype=torch.float64)
+
+    def add(self, columns: Tensor) -> None:
+        self.count += columns.shape[1]
+        self.total += columns.double().sum(dim=1).cpu()
+        # One product in float32 a map, on the model's device; only the sum over maps needs the digits.
+        self.second += (columns @ columns.T).double().cpu()
+
+    def basis(self, k: int) -> Basis:
+        mean = self.total / max(self.count, 1)
+        covariance = self.second / max(self.count, 1) - torch.outer(mean, mean)
+        values, vectors = torch.linalg.eigh(covariance)
+        values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
+        return Basis(mean.float(), fix_signs(vectors[:, :k].float()), values[:k].float(), float(values.sum()))
+
+
+@REDUCERS.register_module('pca')
+class PCA(Reducer):
+    """The first ``k`` principal components: three as red, green and blue, any other number as planes.
+
+    Cells that the layer finds alike have like colours. One basis is fitted jointly over what :meth:`observe` is shown:
+    all images of a run and, for an equal number of channels, all layers; without that, on the map itself. Each
+    direction's largest loading is positive, and its colours span 2.5 standard deviations to either side of the mean.
+
+    Args:
+        k: How many components.
+        as_rgb: Whether to draw them as one picture; by default where ``k`` is 3.
+        basis: A file with what :meth:`dump` gave; nothing is fitted then.
+    """
+
+    def __init__(self, k: int = 3, as_rgb: bool | None = None, basis: str | None = None) -> None:
+        if k < 1:
+            raise ValueError(f'k must be at least 1, got {k}')
+        if as_rgb and k != 3:
+            raise ValueError(f'red, green and blue take 3 components, got k={k}')
+        self.k = k
+        self.as_rgb = k == 3 if as_rgb is None else as_rgb
+        self.bases: dict[int, Basis] = {}
+        self._moments: dict[int, _Moments] = {}
+        self.needs_fit = basis is None
+        if basis is not None:
+            self.bases = load_bases(basis)
+
+    def observe(self, features: Tensor, weights: Tensor) -> None:
+        """Let the features of one map, as for a call, take part in the fit."""
+        moments = self._moments.setdefault(features.shape[0], _Moments(features.shape[0]))
+        moments.add(content_columns(features, weights))
+
+    def fit(self) -> None:
+        """Make the basis of what was observed, and forget what was observed."""
+        self.bases = {channels: moments.basis(self.k) for channels, moments in self._moments.items()}
+        self._moments = {}
+
+    def dump(self) -> bytes:
+        """The fitted bases as the content of an .npz file that ``basis`` takes."""
+        arrays = {}
+        for channels, basis in self.bases.items():
+            arrays[f'mean_{channels}'] = basis.mean.numpy()
+            arrays[f'directions_{channels}'] = basis.directions.numpy()
+            arrays[f'variances_{channels}'] = basis.variances.numpy()
+            arrays[f'total_{channels}'] = np.array(basis.total)
+        file = BytesIO()
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+        return file.getvalue()
+
+    def __call__(self, features: Tensor, weights: Tensor) -> Reduction:
+        channels, rows, columns = features.shape
+        basis = self.bases.get(channels)
+        if basis is None:
+            if not self.needs_fit:
+                known = ', '.join(map(str, sorted(self.bases)))
+                raise OptionError(f'the basis is for maps of {known} channels, got one of {channels}')
+            basis = self._own_basis(features, weights)
+        directions = basis.directions.to(features.device)
+        values = directions.T @ (features.float().flatten(1) - basis.mean.to(features.device)[:, None])
+        shares = basis.variances / basis.total if basis.total > 0 else basis.variances * 0
+        reach = (_REACH * basis.variances.sqrt()).tolist()
+        names = tuple(f'component {number + 1}, {share:.0%}' for number, share in enumerate(shares.tolist()))
+        missing = self.k - len(names) if self.as_rgb else 0
+        values = torch.cat([values, values.new_zeros(missing, values.shape[1])]).unflatten(1, (rows, columns))
+        ranges = tuple((-r, r) for r in reach) + ((0.0, 0.0),) * missing
+        if self.as_rgb:
+            names = (f'pca, {float(shares.sum()):.0%} of variance',)
+        return Reduction(values, (None,) * len(values), 'image' if self.as_rgb else 'heat', names, ranges)
+
+    def _own_basis(self, features: Tensor, weights: Tensor) -> Basis:
+        cells = content_columns(features, weights)
+        mean = cells.mean(dim=1) if cells.shape[1] else cells.new_zeros(len(cells))
+        centred = cells - mean[:, None]
+        directions, squares = leading_components(centred, self.k)
+        count = max(cells.shape[1], 1)
+        total = float(centred.square().sum()) / count
+        return Basis(mean.cpu(), fix_signs(directions).cpu(), (squares / count).cpu(), total)
+
+
+def load_bases(path: str | Path) -> dict[int, Basis]:
+    """The bases in a file with what :meth:`PCA.dump` gave, by number of channels.
+
+    Raises:
+        SourceError: where the file is missing or is no such file.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            counts = sorted(int(name.partition('_')[2]) for name in data.files if name.startswith('mean_'))
+            bases = {
+                count: Basis(
+                    torch.from_numpy(data[f'mean_{count}']),
+                    torch.from_numpy(data[f'directions_{count}']),
+                    torch.from_numpy(data[f'variances_{count}']),
+                    float(data[f'total_{count}']),
+                )
+                for count in counts
+            }
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise SourceError(f'{str(path)!r} holds no basis: {first_line(error)}; write one with --save-basis') from error
+    if not bases:
+        raise SourceError(f'{str(path)!r} holds no basis; write one with --save-basis')
+    return bases
+
+
+@REDUCERS.register_module('eigen')
+class Eigen(Reducer):
+    """Features projected onto their first singular vector, uncentred as in EigenCAM.
+
+    Muhammad and Yeasin, "Eigen-CAM", 2020. A singular vector has no sign: the one is taken for which the plane's sum
+    over the image is not negative, so that a map never comes out inverted.
+    """
+
+    def __call__(self, features: Tensor, weights: Tensor) -> Reduction:
+        directions, _ = leading_components(content_columns(features, weights), 1)
+        if not directions.shape[1]:
+            return Reduction(features.float().new_full((1, *features.shape[1:]), torch.nan), (None,))
+        plane = (directions.T @ features.float().flatten(1)).unflatten(1, features.shape[1:])
+        counted = torch.nan_to_num(plane[0], nan=0.0, posinf=0.0, neginf=0.0) * weights
+        return Reduction(plane * (-1.0 if counted.sum() < 0 else 1.0), (None,))

@@ -1,0 +1,133 @@
+"""One map's planes as panels over the image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from featmap.norm import Norm
+from featmap.rendering.colors import blend, categories, color_table, colorize
+from featmap.rendering.normalize import Range, to_levels, value_range
+from featmap.rendering.text import SEPARATOR
+from featmap.structures import FeatureMap
+
+Axes = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Look:
+    """How panels are coloured: opacity of the heat, a (256, 3) RGB table, and the rule of the range."""
+
+    alpha: float = 0.5
+    table: np.ndarray | None = None
+    norm: Norm = field(default_factory=Norm)
+
+    @property
+    def colors(self) -> np.ndarray:
+        """The table; jet by default."""
+        return color_table('jet') if self.table is None else self.table
+
+
+@dataclass(frozen=True)
+class PanelImage:
+    """A panel's (H, W, 3) RGB uint8 picture, its label, and the range that its colours stand for, if any."""
+
+    image: np.ndarray
+    label: str
+    scale: Range | None = None
+
+
+def panels_of(image: np.ndarray, item: FeatureMap, scales: Sequence[Range], look: Look) -> Iterator[PanelImage]:
+    """The panels of one map over an (H, W, 3) RGB uint8 image.
+
+    ``heat`` gives one a plane; ``image`` one in all; ``segments`` one in colours without order; ``concepts`` one a
+    plane and one that shows which plane is strongest where.
+    """
+    axes = item.geometry.warp_axes(item.shape[1:], item.stride)
+    if item.kind == 'image':
+        levels, visible = warp_levels(item.values, scales, axes)
+        yield PanelImage(
+            blend(image, as_rgb(levels), look.alpha, visible), label_of(item, 0, scales[0], look.norm), None
+        )
+    elif item.kind == 'segments':
+        yield PanelImage(_segments(image, item.values[0], axes, look.alpha), label_of(item, 0, None, look.norm))
+    else:
+        for index, (plane, scale) in enumerate(zip(item.values, scales)):
+            levels, visible = warp_levels(plane[None], [scale], axes)
+            heat = colorize(levels[0], look.colors)
+            label = label_of(item, index, scale, look.norm)
+            yield PanelImage(blend(image, heat, look.alpha, visible), label, scale)
+        if item.kind == 'concepts':
+            yield _concepts(image, item, scales, axes, look)
+
+
+def label_of(item: FeatureMap, plane: int, scale: Range | None, norm: Norm) -> str:
+    """Layer and output index, channel or what else the plane shows, C×H×W, stride, value range."""
+    channels, rows, columns = item.shape
+    sy, sx = item.stride
+    channel = item.channels[plane] if item.channels and item.kind != 'image' else None
+    shows = item.reducer if channel is None else f'channel {channel}'
+    parts = [
+        item.name,
+        item.names[plane] if plane < len(item.names) else shows,
+        f'{channels}×{rows}×{columns}',
+        f'stride {sy:.3g}' if sy == sx else f'stride {sy:.3g}×{sx:.3g}',
+    ]
+    if scale is not None:
+        parts.append(f'{scale} ({norm.note})' if norm.note and not item.ranges else str(scale))
+    return SEPARATOR.join(parts)
+
+
+def warp_levels(planes: np.ndarray, scales: Sequence[Range] | None, axes: Axes) -> tuple[np.ndarray, np.ndarray | None]:
+    """Planes (K, h, w) as grey levels (K, H, W) uint8, and where there is something to see.
+
+    ``scales`` None takes the range of all warped planes together. Non-finite cells take no part in the interpolation;
+    pixels to which they contribute half or more are not visible.
+    """
+    rows, columns = axes
+    finite = np.isfinite(planes).all(axis=0)
+    visible = None
+    if finite.all():
+        warped = rows @ planes @ columns.T
+    else:
+        share = rows @ finite.astype(np.float32) @ columns.T
+        warped = rows @ np.where(finite, planes, np.float32(0)) @ columns.T / np.maximum(share, 1e-6)
+        visible = share >= 0.5
+    if scales is None:
+        # What was constant stays so, though the interpolation rounds.
+        own = value_range(planes)
+        seen = own if own is None or own.constant else value_range(warped if visible is None else warped[:, visible])
+        scales = [seen or Range(0, 0)] * len(warped)
+    if len(set(scales)) == 1:
+        return to_levels(warped, scales[0]), visible
+    return np.stack([to_levels(plane, scale) for plane, scale in zip(warped, scales)]), visible
+
+
+def as_rgb(levels: np.ndarray) -> np.ndarray:
+    """(1 or 3, H, W) to (H, W, 3)."""
+    return np.ascontiguousarray(np.broadcast_to(levels, (3, *levels.shape[1:])).transpose(1, 2, 0))
+
+
+def _segments(image: np.ndarray, numbers: np.ndarray, axes: Axes, alpha: float) -> np.ndarray:
+    """Numbers without order: each has its share of a pixel warped, and the largest share colours it."""
+    finite = np.isfinite(numbers)
+    count = int(numbers[finite].max()) + 1
+    each = (np.where(finite, numbers, -1)[None] == np.arange(-1, count)[:, None, None]).astype(np.float32)
+    winner = (axes[0] @ each @ axes[1].T).argmax(axis=0) - 1
+    colors = categories(count)
+    return blend(image, colors[np.maximum(winner, 0)], alpha, None if finite.all() else winner >= 0)
+
+
+def _concepts(image: np.ndarray, item: FeatureMap, scales: Sequence[Range], axes: Axes, look: Look) -> PanelImage:
+    """Each pixel in the colour of its strongest plane, the more opaque the stronger."""
+    levels, visible = warp_levels(item.values, scales, axes)
+    winner = levels.argmax(axis=0)
+    strength = levels.max(axis=0).astype(np.float32)[..., None] / 255
+    if visible is not None:
+        strength = strength * visible[..., None]
+    opacity = np.minimum(strength * 2 * look.alpha, 1)
+    mixed = image * (1 - opacity) + categories(len(levels))[winner] * opacity
+    label = SEPARATOR.join([item.name, f'all {len(levels)} concepts', *item.names])
+    return PanelImage(np.round(mixed).astype(np.uint8), label)

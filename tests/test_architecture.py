@@ -1,0 +1,221 @@
+"""What the house promises: rooms import from lower floors only, and some things are not done anywhere."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / 'featmap'
+MODULES = sorted(PACKAGE.rglob('*.py'))
+
+# Lowest first; rooms on one line share a floor and may import each other.
+FLOORS = [
+    ['version', 'errors'],
+    ['registry'],
+    ['norm'],
+    ['settings'],
+    ['geometry'],
+    ['structures'],
+    ['layers'],
+    ['layouts'],
+    ['recorder'],
+    ['reducers'],
+    ['targets'],
+    ['rendering'],
+    ['visualizer'],
+    ['models'],
+    ['decoding'],
+    ['sources'],
+    ['sinks'],
+    ['results'],
+    ['inferencer'],
+    ['preview'],
+    ['command'],
+    ['cli'],
+]
+FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+EXEMPT = {'__init__'}  # its names load on first use
+
+
+def room_of(path: Path) -> str:
+    """The first part below the package: ``featmap/reducers/base.py`` is in the room ``reducers``."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix('.py')
+
+
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding='utf-8'), filename=str(path))
+
+
+def is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) in ('TYPE_CHECKING', 'typing.TYPE_CHECKING')
+
+
+def running_nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """Every node that can run: not what stands under ``if TYPE_CHECKING``."""
+    for child in ast.iter_child_nodes(node):
+        if is_type_checking(child):
+            for other in child.orelse:
+                yield other
+                yield from running_nodes(other)
+            continue
+        yield child
+        yield from running_nodes(child)
+
+
+def imported(source: ast.Module, package: str) -> Iterator[tuple[int, str]]:
+    """Line and dotted name of every import, function-level ones too; ``package`` resolves relative ones."""
+    for node in running_nodes(source):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            base = package.split('.')[: len(package.split('.')) - node.level + 1] if node.level else []
+            name = '.'.join([*base, *([node.module] if node.module else [])])
+            for alias in node.names:
+                yield node.lineno, f'{name}.{alias.name}'
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith('import_module') and node.args:
+            name = node.args[0]
+            if isinstance(name, ast.Constant) and isinstance(name.value, str):
+                yield node.lineno, name.value
+
+
+def package_of(path: Path) -> str:
+    return '.'.join(path.relative_to(ROOT).parent.parts)
+
+
+def climbs(room: str, source: ast.Module, package: str) -> list[str]:
+    """Imports of a room that go up a floor."""
+    found = []
+    for line, name in imported(source, package):
+        parts = name.split('.')
+        if parts[0] != 'featmap' or len(parts) < 2 or parts[1] == '__version__':
+            continue
+        if parts[1] not in FLOOR_OF:
+            found.append(f'line {line}: {name} is in no room of the plan')
+        elif FLOOR_OF[parts[1]] > FLOOR_OF[room]:
+            found.append(f'line {line}: {room} imports {name} from a floor above')
+    return found
+
+
+@pytest.mark.parametrize('path', MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_import_goes_up_a_floor(path):
+    room = room_of(path)
+    if room in EXEMPT:
+        return
+    assert room in FLOOR_OF, f'{room} has no floor: add it to the plan'
+    assert climbs(room, parse(path), package_of(path)) == []
+
+
+@pytest.mark.parametrize(
+    ('room', 'code', 'up'),
+    [
+        ('geometry', 'from featmap.errors import GeometryError', False),
+        ('errors', 'from featmap.version import __version__', False),
+        ('geometry', 'from featmap.structures import FeatureMap', True),
+        ('geometry', 'import featmap.structures', True),
+        ('geometry', 'from featmap import structures', True),
+        ('geometry', 'from .structures import FeatureMap', True),
+        ('geometry', 'def f():\n    from featmap.models.config import load', True),
+        ('geometry', "import importlib\nimportlib.import_module('featmap.models')", True),
+        ('geometry', 'from featmap.attic import x', True),
+        ('geometry', 'if TYPE_CHECKING:\n    from featmap.structures import FeatureMap', False),
+        ('geometry', 'if TYPE_CHECKING:\n    pass\nelse:\n    from featmap.structures import FeatureMap', True),
+        ('cli', 'def main():\n    from featmap.command import run', False),
+    ],
+)
+def test_the_import_reader_sees(room, code, up):
+    assert bool(climbs(room, ast.parse(code), 'featmap')) is up
+
+
+def test_relative_imports_resolve_to_their_package():
+    source = ast.parse('from .base import a\nfrom ..errors import b\nfrom . import c')
+    names = [name for _, name in imported(source, 'featmap.reducers')]
+    assert names == ['featmap.reducers.base.a', 'featmap.errors.b', 'featmap.reducers.c']
+
+
+@pytest.mark.parametrize('path', MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_models_imports_the_detector_packages(path):
+    if room_of(path) == 'models':
+        return
+    detectors = {'mmdet', 'mmyolo', 'mmcv'}
+    assert [name for _, name in imported(parse(path), package_of(path)) if name.split('.')[0] in detectors] == []
+
+
+def code_evaluated(source: ast.Module) -> list[int]:
+    """Lines that call eval or exec."""
+    calls = (node for node in ast.walk(source) if isinstance(node, ast.Call))
+    return [
+        call.lineno for call in calls if ast.unparse(call.func) in ('eval', 'exec', 'builtins.eval', 'builtins.exec')
+    ]
+
+
+def errors_swallowed(source: ast.Module) -> list[int]:
+    """Lines of handlers that catch everything and do nothing."""
+    lines = []
+    for node in ast.walk(source):
+        if isinstance(node, ast.ExceptHandler):
+            kinds = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
+            broad = any(kind is None or ast.unparse(kind) in ('Exception', 'BaseException') for kind in kinds)
+            idle = all(
+                isinstance(step, (ast.Pass, ast.Continue))
+                or (isinstance(step, ast.Expr) and isinstance(step.value, ast.Constant))
+                for step in node.body
+            )
+            if broad and idle:
+                lines.append(node.lineno)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ('suppress', 'contextlib.suppress'):
+            broad = any(ast.unparse(kind) in ('Exception', 'BaseException') for kind in node.args)
+            lines.extend([node.lineno] * broad)
+    return lines
+
+
+SHIPPED = sorted(path for folder in ('featmap', 'demo', 'tools') for path in (ROOT / folder).rglob('*.py'))
+
+
+@pytest.mark.parametrize('path', SHIPPED, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_is_evaluated_and_no_error_is_swallowed(path):
+    source = parse(path)
+    assert code_evaluated(source) == []
+    assert errors_swallowed(source) == []
+
+
+@pytest.mark.parametrize(
+    ('code', 'evaluated', 'swallowed'),
+    [
+        ("eval('1')", [1], []),
+        ("x = 1\nexec('x')", [2], []),
+        ('model.eval()', [], []),
+        ('try:\n    x()\nexcept:\n    pass', [], [3]),
+        ('try:\n    x()\nexcept Exception:\n    ...', [], [3]),
+        (
+            'for y in z:\n    try:\n        x()\n    except (OSError, BaseException) as error:\n        continue',
+            [],
+            [4],
+        ),
+        ('with suppress(Exception):\n    x()', [], [1]),
+        ('try:\n    x()\nexcept OSError:\n    pass', [], []),
+        ('try:\n    x()\nexcept Exception as error:\n    print(error)', [], []),
+    ],
+)
+def test_the_code_reader_sees(code, evaluated, swallowed):
+    assert code_evaluated(ast.parse(code)) == evaluated
+    assert errors_swallowed(ast.parse(code)) == swallowed
+
+
+@pytest.mark.parametrize('path', MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_are_short(path):
+    assert len(path.read_text(encoding='utf-8').splitlines()) <= 320
+
+
+def test_the_first_steps_import_nothing_heavy():
+    modules = ['featmap', 'featmap.cli', 'featmap.settings', 'featmap.errors']
+    heavy = ['torch', 'numpy', 'mmengine', 'cv2', 'matplotlib', 'PIL', 'mmdet', 'mmyolo', 'mmcv']
+    code = f'import sys, {", ".join(modules)}; print([name for name in {heavy} if name in sys.modules])'
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == '[]'
