@@ -39,42 +39,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="a path, a scoped name (mmyolo::yolov5/…, mmdet::…) or a packaged config's name",
     )
     add('checkpoint', metavar='CHECKPOINT', help='a path or URL; "none" for random weights')
-    what = parser.add_argument_group('what to draw')
-    what.add_argument(
-        '--target-layers', nargs='+', metavar='L',
-        help='layers, such as neck, backbone.stage4, neck.out_layers[2], backbone.stage*; neck[0] takes one output '
-        '(default: backbone)',
-    )  # fmt: skip
-    what.add_argument(
-        '--channel-reduction', type=parse_reduction, metavar='R',
-        help='squeeze_mean, select_max, a reducer of your own, or None (default: select_max)',
-    )  # fmt: skip
-    what.add_argument(
-        '--topk', type=int, metavar='N',
-        help='with --channel-reduction None: the N most active channels; -1 draws 1- or 3-channel maps as they are '
-        '(default: 4)',
-    )  # fmt: skip
-    what.add_argument(
-        '--arrangement', nargs='+', metavar='R C', help='rows and columns of the channels (default: near-square)'
-    )
-    what.add_argument('--score-thr', type=float, metavar='S', help='draw detections from this score up (default: 0.3)')
-    what.add_argument('--no-boxes', dest='boxes', action='store_false', help='no detections; the forward stops early')
-    look = parser.add_argument_group('how it looks')
-    look.add_argument('--alpha', type=float, metavar='A', help='opacity of the heat, 0 to 1 (default: 0.5)')
-    look.add_argument('--colormap', metavar='NAME', help='an OpenCV or matplotlib colour map (default: jet)')
-    look.add_argument('--no-labels', dest='labels', action='store_false', help='no label strips above the panels')
-    where = parser.add_argument_group('where it goes')
-    where.add_argument('--out-file', metavar='F', help='the one picture, exactly there; .png where it has no suffix')
-    where.add_argument(
-        '--out-dir', metavar='D', help='folder for several pictures, structure mirrored (default: output)'
-    )
-    where.add_argument('--show', action='store_true', help='show each picture in a window')
-    where.add_argument(
-        '--vis-backends', nargs='+', metavar='B', help='MMEngine vis backends, such as TensorboardVisBackend'
-    )
-    where.add_argument(
-        '--preview-model', action='store_true', help='print the layer tree, measured on the image, and stop'
-    )
+    _what_to_draw(parser.add_argument_group('what to draw'))
+    _how_it_looks(parser.add_argument_group('how it looks'))
+    _where_it_goes(parser.add_argument_group('where it goes'))
     model = parser.add_argument_group('the model')
     model.add_argument(
         '--device', metavar='D', help='such as cpu or cuda:1 (default: cuda:0 where there is one, else cpu)'
@@ -91,6 +58,53 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _what_to_draw(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add('--target-layers', nargs='+', metavar='L',
+        help='layers, such as neck, backbone.stage4, neck.out_layers[2], backbone.stage*; neck[0] takes one output '
+        '(default: backbone)')  # fmt: skip
+    add('--channel-reduction', type=parse_reduction, metavar='R',
+        help='squeeze_mean, select_max, pixel_max, mean_abs, l2, std, pca, eigen, nmf, kmeans, a reducer of your own, '
+        'or None for channels as they are (default: select_max)')  # fmt: skip
+    add('--topk', type=int, metavar='N',
+        help='with --channel-reduction None: the N most active channels; -1 draws 1- or 3-channel maps as they are '
+        '(default: 4)')  # fmt: skip
+    add('--abs', action='store_true', help='rank channels by magnitude, so that negative answers count')
+    add('--channels', nargs='+', metavar='C', help='these channels: 3 17 40-47, or all')
+    add('--components', type=int, metavar='K', help='how many planes or groups pca, nmf and kmeans make')
+    add('--basis', metavar='F', help='use the basis of pca in this file; --save-basis writes one')
+    add('--arrangement', nargs='+', metavar='R C', help='rows and columns of the channels (default: near-square)')
+    add('--score-thr', type=float, metavar='S', help='draw detections from this score up (default: 0.3)')
+    add('--no-boxes', dest='boxes', action='store_false', help='no detections; the forward stops early')
+
+
+def _how_it_looks(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add('--norm', metavar='N',
+        help='what the colours span: map (own range), layer or run (shared), LO,HI, or percentiles pLO,pHI '
+        '(default: map)')  # fmt: skip
+    add('--symmetric', action='store_true', help='centre the colours on 0 (default colour map: coolwarm)')
+    add('--colorbar', action='store_true', help='a colour bar below each panel')
+    add('--alpha', type=float, metavar='A', help='opacity of the heat, 0 to 1 (default: 0.5)')
+    add('--colormap', metavar='NAME', help='an OpenCV or matplotlib colour map (default: jet)')
+    add('--no-labels', dest='labels', action='store_false', help='no label strips above the panels')
+
+
+def _where_it_goes(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add('--out-file', metavar='F', help='the one picture, exactly there; .png where it has no suffix')
+    add('--out-dir', metavar='D', help='folder for several pictures, structure mirrored (default: output)')
+    add('--show', action='store_true', help='show each picture in a window')
+    add('--figure', metavar='F', help='also a figure for a paper: .pdf, .svg or .png')
+    add('--dpi', type=int, metavar='N', help='resolution of the figure (default: 200)')
+    add('--figure-width', type=float, metavar='IN', help='width of the figure in inches (default: 7)')
+    add('--save-maps', metavar='F', help='also the reduced maps: .npz or .safetensors, and a .json beside it')
+    add('--save-features', metavar='F', help='also the full features, in the same form')
+    add('--save-basis', metavar='F', help='also the basis of pca')
+    add('--vis-backends', nargs='+', metavar='B', help='MMEngine vis backends, such as TensorboardVisBackend')
+    add('--preview-model', action='store_true', help='print the layer tree, measured on the image, and stop')
+
+
 def parse_args(argv: Sequence[str] | None = None, prog: str | None = None) -> dict[str, Any]:
     """The arguments that were given, checked as far as that is possible without a model.
 
@@ -105,20 +119,45 @@ def parse_args(argv: Sequence[str] | None = None, prog: str | None = None) -> di
     if 'arrangement' in given:
         given['arrangement'] = parse_arrangement(given['arrangement'])
     options = {name: value for name, value in given.items() if name in OPTIONS}
+    if 'channels' in options:
+        options.setdefault('channel_reduction', 'channels')
+    _check_companions(options, given)
     merge(options)
-    for name in ('topk', 'arrangement'):
-        if name in options and options.get('channel_reduction') not in (None, 'topk'):
-            raise OptionError(
-                f'--{name} chooses channels and goes with --channel-reduction None, got --channel-reduction '
-                f'{options["channel_reduction"]}'
-            )
     given['options'] = options
     return given
 
 
+_COMPANIONS = {
+    'topk': (None, 'topk'),
+    'abs': (None, 'topk', 'select_max'),
+    'channels': ('channels',),
+    'components': ('pca', 'nmf', 'kmeans'),
+    'basis': ('pca',),
+    'save_basis': ('pca',),
+}
+"""Options that only some reducers read, and those reducers."""
+
+
+def _check_companions(options: dict[str, Any], given: dict[str, Any]) -> None:
+    """Refuse an option that the chosen reducer would silently ignore."""
+    for name, reducers in _COMPANIONS.items():
+        if name not in given or 'channel_reduction' not in options:
+            continue
+        chosen = options['channel_reduction']
+        if chosen not in reducers:
+            flag = '--' + name.replace('_', '-')
+            raise OptionError(
+                f'{flag} goes with --channel-reduction {" or ".join(map(str, reducers))}, got '
+                f'--channel-reduction {chosen}'
+            )
+    for name, needed in (('dpi', 'figure'), ('figure_width', 'figure')):
+        if name in given and needed not in given:
+            raise OptionError(f'--{name.replace("_", "-")} is for a figure: add --{needed} F.pdf')
+
+
 OPTIONS = frozenset(
-    {'target_layers', 'channel_reduction', 'topk', 'arrangement', 'alpha', 'colormap', 'score_thr', 'boxes', 'labels',
-     'vis_backends'}
+    {'target_layers', 'channel_reduction', 'topk', 'abs', 'channels', 'components', 'basis', 'arrangement', 'norm',
+     'symmetric', 'colorbar', 'alpha', 'colormap', 'score_thr', 'boxes', 'labels', 'vis_backends', 'amp'}
 )  # fmt: skip
 """Arguments that are settings of a run and may also stand in a config's ``featmap`` dict."""
 

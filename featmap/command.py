@@ -6,6 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from featmap.errors import DrawError, FeatMapError, GeometryError, OptionError, OutputError, SourceError
-from featmap.sinks import plan_outputs, prepare, save_image
+from featmap.extras import Extras
+from featmap.sinks import plan_outputs, prepare
 from featmap.sources import Source, list_sources
 
 # Errors of one image; any other would meet every image alike.
@@ -34,22 +36,25 @@ def run(given: dict[str, Any]) -> int:
         raise OptionError('--show needs a display, and there is none here; use --out-file')
     sources = list_sources(given['image'], exclude=out_dir or 'output')
     preview = given.get('preview_model', False)
+    extras = Extras(given, sources)
     paths: list[Path | None] = [None] * len(sources)
-    if not preview and (not show or out_dir or out_file):
-        planned = plan_outputs(sources, out_file, out_dir)
-        prepare(planned)
-        paths = list(planned)
+    if not preview:
+        if not show or out_dir or out_file:
+            paths = list(plan_outputs(sources, out_file, out_dir))
+        prepare([path for path in paths if path is not None] + extras.planned())
     # A picture that cannot be read should not cost the loading of a model.
     first = sources[0].read() if len(sources) == 1 else None
-
-    with notes.status('loading PyTorch and the model') if notes.is_terminal else _quiet():
-        inferencer = _load(given, notes, (out_dir or 'output'))
+    with _status(notes, 'loading PyTorch and the model'):
+        inferencer = _load(given, notes, (out_dir or 'output'), extras)
     if preview:
         return _preview(given, inferencer, sources[0].read() if first is None else first, notes)
-    return _draw_all(inferencer, sources, paths, bool(show), notes)
+    with _status(notes, 'looking at all images first'):
+        inferencer.learn(list(sources), skip=_PER_IMAGE if len(sources) > 1 else ())
+    extras.save_basis(inferencer)
+    return _draw_all(inferencer, sources, paths, extras, bool(show), notes)
 
 
-def _load(given: dict[str, Any], notes: Console, save_dir: str) -> Any:
+def _load(given: dict[str, Any], notes: Console, save_dir: str, extras: Extras) -> Any:
     from featmap.inferencer import FeatMapInferencer
     from featmap.models.build import pick_device
     from featmap.models.config import parse_cfg_options
@@ -68,6 +73,7 @@ def _load(given: dict[str, Any], notes: Console, save_dir: str) -> Any:
         cfg_options=parse_cfg_options(given.get('cfg_options', [])),
         trust_checkpoint=given.get('trust_checkpoint', False),
         save_dir=save_dir if given['options'].get('vis_backends') else None,
+        keep_features=extras.wants_features,
         **given['options'],
     )
     report = inferencer.detector.weights
@@ -87,7 +93,12 @@ def _preview(given: dict[str, Any], inferencer: Any, image: Any, notes: Console)
 
 
 def _draw_all(
-    inferencer: Any, sources: Sequence[Source], paths: Sequence[Path | None], show: bool, notes: Console
+    inferencer: Any,
+    sources: Sequence[Source],
+    paths: Sequence[Path | None],
+    extras: Extras,
+    show: bool,
+    notes: Console,
 ) -> int:
     failures: list[tuple[Source, FeatMapError]] = []
     out = Console(highlight=False, soft_wrap=True)
@@ -96,16 +107,17 @@ def _draw_all(
         for step, (source, path) in enumerate(progress.track(list(zip(sources, paths)), description='drawing')):
             try:
                 result = inferencer.draw(source, step)
+                written = extras.save(inferencer, result, source)
                 if path is not None:
-                    save_image(result.image, path)
+                    written += result.save_pages(path)
             except _PER_IMAGE as error:
                 if len(sources) == 1:
                     raise
                 failures.append((source, error))
-                notes.print(f'featmap: skipped: {error}', style='red')
+                notes.print(f'featmap: skipped: {error}', style='red', markup=False)
                 continue
-            if path is not None:
-                out.print(str(path), markup=False)
+            for each in written:
+                out.print(str(each), markup=False)
             if show:
                 inferencer.visualizer.show(result.image, win_name=source.name)
     inferencer.visualizer.close()
@@ -120,9 +132,5 @@ def _has_display() -> bool:
     return not sys.platform.startswith('linux') or bool(os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY'))
 
 
-class _quiet:  # noqa: N801  stands in for a rich status
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, *error: object) -> None:
-        return None
+def _status(notes: Console, text: str) -> AbstractContextManager[Any]:
+    return notes.status(text) if notes.is_terminal else nullcontext()

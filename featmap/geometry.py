@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -130,6 +130,12 @@ class ImageGeometry:
     def whole(cls, image_shape: tuple[int, int]) -> ImageGeometry:
         """The geometry of an input that is the image itself."""
         return cls(_pair(image_shape), _pair(image_shape))
+
+    def resized(self, image_shape: tuple[int, int]) -> ImageGeometry:
+        """The geometry for the original image resized to this height and width; the network input stays."""
+        height, width = self.image_shape
+        factors = (self.scale[0] * width / image_shape[1], self.scale[1] * height / image_shape[0])
+        return replace(self, image_shape=image_shape, scale=factors)
 
     @property
     def content_shape(self) -> tuple[int, int]:

@@ -10,19 +10,18 @@ from pathlib import Path
 from typing import Any, Union
 
 import numpy as np
-import torch
 from mmengine.config import Config
-from torch import Tensor, nn
+from torch import nn
 
-from featmap.errors import MissingPackageError, OptionError
-from featmap.geometry import ImageGeometry
-from featmap.layers import Target, resolve
-from featmap.layouts import maps_of
+from featmap.errors import FeatMapError, OptionError
+from featmap.extractor import MapExtractor
+from featmap.layers import Target
 from featmap.models.config import load_config
-from featmap.models.detector import Batch, Detector
-from featmap.recorder import ActivationRecorder
-from featmap.reducers import build_reducer, reduce
+from featmap.models.detector import Detector
+from featmap.reducers import build_reducer
 from featmap.registry import VISUALIZERS
+from featmap.rendering.normalize import Range
+from featmap.rendering.scales import run_range
 from featmap.results import Result
 from featmap.settings import Settings, merge
 from featmap.sources import Source, list_sources
@@ -32,6 +31,7 @@ from featmap.visualizer import FeatMapVisualizer
 AnyImage = Union[str, Path, np.ndarray, Source]
 
 _numbers = itertools.count()
+_VISUALIZER_OPTIONS = ('alpha', 'colormap', 'labels', 'arrangement', 'norm', 'symmetric', 'colorbar')
 
 
 class FeatMapInferencer:
@@ -44,6 +44,7 @@ class FeatMapInferencer:
         cfg_options: Overrides of the config.
         trust_checkpoint: Unpickle a checkpoint that weights-only loading refuses. It can run any code.
         save_dir: Folder for vis backends that write files.
+        keep_features: Whether maps also hold the full (C, h, w) features.
         **options: Any of :class:`featmap.settings.Settings`; they win over the config's ``featmap`` dict.
 
     Example:
@@ -60,17 +61,20 @@ class FeatMapInferencer:
         cfg_options: dict[str, Any] | None = None,
         trust_checkpoint: bool = False,
         save_dir: str | Path | None = None,
+        keep_features: bool = False,
         **options: Any,
     ) -> None:
         merge(options)  # a slip in an option should not cost the loading of a model
         cfg = load_config(config, cfg_options)
         self.settings: Settings = merge(cfg.get('featmap', {}), options)
+        reduction = self.settings.channel_reduction
         self.reducer = build_reducer(
-            self.settings.channel_reduction,
+            reduction,
             self.settings.topk,
             channels=self.settings.channels,
             components=self.settings.components,
             basis=self.settings.basis,
+            abs=self.settings.abs or None,
         )
         self.visualizer = _build_visualizer(self.settings, {*cfg.get('featmap', {}), *options}, save_dir)
         self.detector = Detector(
@@ -79,15 +83,28 @@ class FeatMapInferencer:
             device=device,
             score_thr=self.settings.score_thr,
             trust_checkpoint=trust_checkpoint,
+            amp=self.settings.amp,
         )
-        self.targets: list[Target] = resolve(self.model, self.settings.target_layers)
-        self._recorder = ActivationRecorder(self.model, self.targets, self._consume, stop_early=not self.settings.boxes)
-        self._batch: Batch | None = None
+        self.extractor = MapExtractor(
+            self.detector,
+            self.settings.target_layers,
+            self.reducer,
+            _name_of(reduction, self.settings.topk),
+            self.settings.boxes,
+            keep_features,
+        )
+        self.run: Range | None = None
+        self._learned = False
 
     @property
     def model(self) -> nn.Module:
         """The detector's module."""
         return self.detector.model
+
+    @property
+    def targets(self) -> list[Target]:
+        """The layers that are drawn."""
+        return self.extractor.targets
 
     def __call__(self, images: AnyImage | Sequence[AnyImage], step: int = 0) -> Result | list[Result]:
         """Draw an image, or each of several.
@@ -100,60 +117,59 @@ class FeatMapInferencer:
         Raises:
             FeatMapError: the one of :mod:`featmap.errors` that says what is wrong.
         """
-        results = [self.draw(item, step + number) for number, item in enumerate(_each(images))]
+        items = list(_each(images))
+        if not self._learned:
+            self._learn(items)
+        results = [self.draw(item, step + number) for number, item in enumerate(items)]
         return results[0] if _is_one(images) else results
+
+    def learn(self, images: AnyImage | Sequence[AnyImage], skip: tuple[type[FeatMapError], ...] = ()) -> None:
+        """See all images of a run once, where something is shared by them: a basis of ``pca``, the norm ``run``.
+
+        A call learns from its own images unless this was called before.
+
+        Args:
+            images: As for a call.
+            skip: Errors of single images to pass over.
+        """
+        self._learn(list(_each(images)), skip)
+        self._learned = True
 
     def draw(self, image: np.ndarray | Source, step: int = 0) -> Result:
         """Draw one image: (H, W, 3) RGB uint8, or a source to read it from."""
-        name, pixels = ('image', image) if isinstance(image, np.ndarray) else (image.name, image.read())
-        maps, detections = self.compute(pixels)
-        rendering = self.visualizer.draw_maps(pixels, maps, detections, title=name)
+        pixels = _pixels(image)
+        name, location = ('image', '') if isinstance(image, np.ndarray) else (image.name, image.location)
+        maps, detections = self.extractor.extract(pixels)
+        renderings = self.visualizer.draw_sheets(pixels, maps, detections, title=name, run=self.run)
         if self.visualizer._vis_backends:
-            self.visualizer.add_image(Path(name).stem, rendering.image, step)
-        return Result(name, rendering, maps, detections)
+            for page, rendering in enumerate(renderings):
+                tag = Path(name).stem if len(renderings) == 1 else f'{Path(name).stem}_{page + 1}'
+                self.visualizer.add_image(tag, rendering.image, step)
+        return Result(name, renderings, maps, detections, pixels, location)
 
     def compute(self, image: np.ndarray) -> tuple[tuple[FeatureMap, ...], Detections | None]:
         """The reduced maps of one (H, W, 3) RGB uint8 image, and its detections where they are wanted."""
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise OptionError(f'expected an RGB image of shape (H, W, 3) and uint8, got {image.shape} of {image.dtype}')
-        self._batch = self.detector.prepare([image])
-        detections = None
-        try:
-            with self._recorder:
-                detections = self.detector.predict(self._batch)[0]
-        except MissingPackageError as error:
-            # Of use only where the op is missing after the last wanted layer.
-            if not self.settings.boxes or not all(self._recorder.calls(target) for target in self.targets):
-                raise
-            way_out = '--no-boxes (boxes=False) draws backbone and neck without the head'
-            raise MissingPackageError(f'{error}; {way_out}') from error
-        else:
-            geometry = self._batch.geometries[0]
-            maps = tuple(_feature_maps(self._recorder, geometry, self._reducer_name))
-        finally:
-            self._batch = None
-        return maps, detections if self.settings.boxes else None
+        return self.extractor.extract(image)
 
-    def _consume(self, target: Target, output: Any) -> list[tuple[str, Any, tuple[int, ...]]]:
-        """Inside the hook: unfold and reduce on the device, so that nothing C×h×w is kept."""
-        assert self._batch is not None
-        geometry = self._batch.geometries[0]
-        found = maps_of(output, self._batch.input_shape, 1, target.path, target.name)
-        reduced = []
-        for item in found:
-            features = item.features[0].detach()
-            weights = self._weights(geometry, features)
-            reduction = reduce(self.reducer, features, weights)
-            reduced.append((item.path, reduction, tuple(features.shape)))
-        return reduced
+    def _learn(self, items: Sequence[np.ndarray | Source], skip: tuple[type[FeatMapError], ...] = ()) -> None:
+        if getattr(self.reducer, 'needs_fit', False):
+            for item in items:
+                try:
+                    self.extractor.observe(_pixels(item))
+                except skip:
+                    continue  # drawing meets it again, and reports it
+            self.reducer.fit()  # type: ignore[attr-defined]
+        if self.visualizer.look.norm.kind == 'run':
+            self.run = None
+            for item in items:
+                try:
+                    self.run = run_range(self.extractor.maps(_pixels(item)), self.run)
+                except skip:
+                    continue
 
-    def _weights(self, geometry: ImageGeometry, features: Tensor) -> Tensor:
-        shape = (int(features.shape[1]), int(features.shape[2]))
-        return torch.from_numpy(geometry.weights(shape)).to(features.device)
 
-    @property
-    def _reducer_name(self) -> str:
-        return _name_of(self.settings.channel_reduction, self.settings.topk)
+def _pixels(image: np.ndarray | Source) -> np.ndarray:
+    return image if isinstance(image, np.ndarray) else image.read()
 
 
 def _name_of(reduction: Any, topk: int) -> str:
@@ -184,30 +200,10 @@ def _is_one(images: AnyImage | Iterable[AnyImage]) -> bool:
     return isinstance(images, (np.ndarray, Source))
 
 
-def _feature_maps(recorder: ActivationRecorder, geometry: ImageGeometry, reducer: str) -> Iterator[FeatureMap]:
-    for record in recorder.records:
-        for path, reduction, shape in record.value:
-            yield FeatureMap(
-                values=reduction.values.cpu().numpy(),
-                layer=record.target.name,
-                shape=shape,
-                stride=geometry.stride(shape[1:]),
-                geometry=geometry,
-                path=path,
-                call=record.call,
-                calls=recorder.calls(record.target),
-                reducer=reducer,
-                channels=reduction.channels,
-                kind=reduction.kind,
-                names=reduction.names,
-                ranges=reduction.ranges,
-            )
-
-
 def _build_visualizer(settings: Settings, given: set[str], save_dir: str | Path | None) -> FeatMapVisualizer:
     """The visualizer of the settings; options that were given win over the ``visualizer`` dict."""
     cfg = dict(settings.visualizer)
-    for name in ('alpha', 'colormap', 'labels', 'arrangement', 'norm', 'symmetric', 'colorbar'):
+    for name in _VISUALIZER_OPTIONS:
         if name in given or name not in cfg:
             cfg[name] = getattr(settings, name)
     backends = [{'type': b} if isinstance(b, str) else dict(b) for b in settings.vis_backends]

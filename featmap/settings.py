@@ -21,6 +21,7 @@ class Settings:
             channels as they are.
         topk: With ``channel_reduction`` None, how many channels; -1 draws a 1- or 3-channel map as it is.
         channels: With the reducer ``channels``: numbers, or ``all``.
+        abs: Whether ``topk`` and ``select_max`` rank by magnitudes, so that negative answers count.
         components: How many planes or groups ``pca``, ``nmf`` and ``kmeans`` make; None for their own default.
         basis: A file with a basis of ``pca`` to use; None to fit one.
         arrangement: Rows and columns for the channels of a map; None for near-square.
@@ -31,6 +32,7 @@ class Settings:
         symmetric: Whether scales are centred on 0.
         colorbar: Whether each panel has a colour bar.
         score_thr: Detections from this score up are drawn.
+        amp: Whether to run the network in half precision (autocast).
         boxes: Whether to ask for detections and draw them.
         labels: Whether panels have label strips.
         vis_backends: MMEngine vis backends to write to: names or ``dict(type=...)``.
@@ -41,6 +43,7 @@ class Settings:
     channel_reduction: str | dict[str, Any] | list[Any] | None = 'select_max'
     topk: int = 4
     channels: tuple[int, ...] | str | None = None
+    abs: bool = False
     components: int | None = None
     basis: str | None = None
     arrangement: tuple[int, int] | None = None
@@ -50,6 +53,7 @@ class Settings:
     symmetric: bool = False
     colorbar: bool = False
     score_thr: float = 0.3
+    amp: bool = False
     boxes: bool = True
     labels: bool = True
     vis_backends: tuple[str | dict[str, Any], ...] = ()
@@ -167,7 +171,7 @@ def _typed(name: str, value: Any) -> Any:
             return _whole(value)
         if name in ('alpha', 'score_thr'):
             return float(value)
-        if name in ('boxes', 'labels', 'symmetric', 'colorbar'):
+        if name in ('boxes', 'labels', 'symmetric', 'colorbar', 'abs', 'amp'):
             return _instance(value, bool, 'True or False')
         if name == 'visualizer':
             return {'type': 'FeatMapVisualizer', **value}

@@ -24,14 +24,15 @@ class Reduction:
 
     Attributes:
         values: (K, h, w) float32, on the features' device.
-        channels: The feature channel that each plane shows; None where a plane is made of several.
+        channels: The feature channel that each plane shows; None where a plane is made of several. Numbers that were
+            found on a device may stay there as a tensor.
         kind: How the planes are drawn, see :data:`KINDS`.
         names: What each plane shows, where that is no channel.
         ranges: A (low, high) for each plane, where the reducer knows what the colours should stand for.
     """
 
     values: torch.Tensor
-    channels: tuple[int | None, ...]
+    channels: tuple[int | None, ...] | torch.Tensor
     kind: str = 'heat'
     names: tuple[str, ...] = ()
     ranges: tuple[tuple[float, float], ...] = ()

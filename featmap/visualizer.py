@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -24,6 +25,9 @@ from featmap.rendering.scales import scales_of
 from featmap.rendering.text import SEPARATOR, draw_lines, line_height, text_width
 from featmap.rendering.tile import Cell, tile
 from featmap.structures import Detections, FeatureMap, Rendering
+
+_PLANES_A_PAGE = 64
+_PAGE_PANEL = 320  # pixels of the longer side
 
 
 @VISUALIZERS.register_module()
@@ -114,6 +118,37 @@ class FeatMapVisualizer(Visualizer):
             groups.append(cells)
         return tile(Cell(original, SEPARATOR.join(head)), groups, self.arrangement, self.labels)
 
+    def draw_sheets(
+        self,
+        image: np.ndarray,
+        maps: Sequence[FeatureMap],
+        detections: Detections | None = None,
+        title: str = 'image',
+        run: Range | None = None,
+    ) -> tuple[Rendering, ...]:
+        """As :meth:`draw_maps`, but a map of more than 64 planes gets pages of its own, panels up to 320 pixels wide.
+
+        The other maps, if any, share the first page.
+        """
+        large = [item for item in maps if len(item) > _PLANES_A_PAGE]
+        if not large:
+            return (self.draw_maps(image, maps, detections, title, run),)
+        small = [item for item in maps if len(item) <= _PLANES_A_PAGE]
+        pages = [self.draw_maps(image, small, detections, title, run)] if small else []
+        scale = min(_PAGE_PANEL / max(image.shape[:2]), 1.0)
+        shape = (max(round(image.shape[0] * scale), 1), max(round(image.shape[1] * scale), 1))
+        thumb = image if scale == 1 else cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA)
+        for item in large:
+            item = replace(item, geometry=item.geometry.resized(shape))
+            for first in range(0, len(item), _PLANES_A_PAGE):
+                chosen = slice(first, first + _PLANES_A_PAGE)
+                part = replace(
+                    item, values=item.values[chosen], channels=item.channels[chosen], names=item.names[chosen],
+                    ranges=item.ranges[chosen],
+                )  # fmt: skip
+                pages.append(self.draw_maps(thumb, [part], None, title, run))
+        return tuple(pages)
+
     def add_maps(
         self,
         name: str,
@@ -192,7 +227,7 @@ class FeatMapVisualizer(Visualizer):
             levels, visible = warp_levels(plane[None], None, (rows, columns))
             panels.append(_overlay(image, colorize(levels[0], table), alpha, visible))
         if channel_reduction is None:
-            return _channel_grid(panels, reduction.channels, arrangement)
+            return _channel_grid(panels, tuple(reduction.channels), arrangement)
         return np.hstack(panels)
 
 
@@ -210,7 +245,7 @@ def _overlay(image: np.ndarray | None, heat: np.ndarray, alpha: float, visible: 
     return blend(image, heat, alpha, visible)
 
 
-def _channel_grid(panels: list[np.ndarray], channels: Sequence[int | None], arrangement: tuple[int, int]) -> np.ndarray:
+def _channel_grid(panels: list[np.ndarray], channels: Sequence[Any], arrangement: tuple[int, int]) -> np.ndarray:
     """Panels in rows and columns without gaps, the channel's number in each corner, as MMEngine lays them out."""
     height, width = panels[0].shape[:2]
     grid = np.full((height * arrangement[0], width * arrangement[1], 3), 255, dtype=np.uint8)

@@ -34,8 +34,10 @@ FLOORS = [
     ['sources'],
     ['sinks'],
     ['results'],
+    ['extractor'],
     ['inferencer'],
     ['preview'],
+    ['extras'],
     ['command'],
     ['cli'],
 ]

@@ -47,6 +47,7 @@ class Detector:
         cfg_options: Overrides of the config.
         score_thr: Detections below it are not asked for. It is handed on to heads that stay exact under it.
         trust_checkpoint: Unpickle a checkpoint that weights-only loading refuses. It can run any code.
+        amp: Run the network under autocast: in float16 on CUDA, in bfloat16 elsewhere.
     """
 
     def __init__(
@@ -57,10 +58,12 @@ class Detector:
         cfg_options: dict[str, Any] | None = None,
         score_thr: float = 0.3,
         trust_checkpoint: bool = False,
+        amp: bool = False,
     ) -> None:
         self.config = load_config(config, cfg_options)
         self.device = pick_device(device)
         self.score_thr = score_thr
+        self.amp = amp
         weights = None if checkpoint is None else load_checkpoint(checkpoint, trust=trust_checkpoint)
         self.model: nn.Module = build_model(self.config, random_weights=weights is None)
         self.weights: WeightReport | None = apply_weights(self.model, weights) if weights else None
@@ -99,7 +102,9 @@ class Detector:
 
         Boxes are in original pixels and end at the image's edges; those that are not finite are left out.
         """
-        with torch.no_grad(), DefaultScope.overwrite_default_scope(self._scope):
+        half = torch.float16 if self.device.type == 'cuda' else torch.bfloat16
+        precision = torch.autocast(self.device.type, dtype=half, enabled=self.amp)
+        with torch.no_grad(), precision, DefaultScope.overwrite_default_scope(self._scope):
             samples = self.model(batch.inputs, batch.data_samples, mode='predict')
         return [self._detections(sample, geometry) for sample, geometry in zip(samples, batch.geometries)]
 

@@ -46,6 +46,23 @@ class Chain(Reducer):
             raise OptionError('a list of reducers needs at least one')
         self.steps = list(steps)
 
+    @property
+    def needs_fit(self) -> bool:
+        """Whether a step is fitted on a whole run."""
+        return any(getattr(step, 'needs_fit', False) for step in self.steps)
+
+    def observe(self, features: Tensor, weights: Tensor) -> None:
+        """Show the features to the first step that is fitted, as the steps before it leave them."""
+        for step in self.steps:
+            if getattr(step, 'needs_fit', False):
+                step.observe(features, weights)  # type: ignore[attr-defined]
+                return
+            features = reduce(step, features, weights).values
+
+    def fit(self) -> None:
+        """Fit the step that observed."""
+        next(step for step in self.steps if getattr(step, 'needs_fit', False)).fit()  # type: ignore[attr-defined]
+
     def __call__(self, features: Tensor, weights: Tensor) -> Reduction:
         result = reduce(self.steps[0], features, weights)
         for step in self.steps[1:]:
@@ -93,7 +110,8 @@ def build_reducer(name: Any, topk: int = 4, **options: Any) -> AnyReducer:
 
 
 _ARGUMENTS = {
-    'topk': {'k': 'topk'},
+    'topk': {'k': 'topk', 'abs': 'abs'},
+    'select_max': {'abs': 'abs'},
     'channels': {'channels': 'channels'},
     'pca': {'k': 'components', 'basis': 'basis'},
     'nmf': {'k': 'components'},
@@ -121,7 +139,7 @@ def reduce(reducer: AnyReducer, features: Tensor, weights: Tensor) -> Reduction:
         value = Reduction(planes, (None,) * (len(planes) if planes.ndim else 0))
     made = tuple(value.values.shape) if isinstance(value, Reduction) else type(value).__name__
     _, rows, columns = features.shape
-    if not isinstance(value, Reduction) or not value.channels or made != (len(value.channels), rows, columns):
+    if not isinstance(value, Reduction) or not len(value.channels) or made != (len(value.channels), rows, columns):
         raise OptionError(
             f'the reducer made {made} of a map of {tuple(features.shape)}: expected (K, {rows}, {columns})'
         )
@@ -134,7 +152,9 @@ def reduce(reducer: AnyReducer, features: Tensor, weights: Tensor) -> Reduction:
 def channel_sums(features: Tensor, weights: Tensor) -> Tensor:
     """The weighted sum over the cells of each channel: (C,) float32. Non-finite cells count as 0."""
     flat = features.float().flatten(1)
-    sums = flat @ weights.float().flatten()
-    if torch.isfinite(sums).all():
-        return sums
+    # Looking at the sums would make the host wait for a device.
+    if not features.is_cuda:
+        sums = flat @ weights.float().flatten()
+        if torch.isfinite(sums).all():
+            return sums
     return torch.nan_to_num(flat, nan=0.0, posinf=0.0, neginf=0.0) @ weights.float().flatten()

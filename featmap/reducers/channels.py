@@ -30,7 +30,9 @@ class TopK(Reducer):
     def __call__(self, features: Tensor, weights: Tensor) -> Reduction:
         sums = channel_sums(features.abs() if self.abs else features, weights)
         chosen = torch.topk(sums, min(self.k, len(sums))).indices
-        return Reduction(features[chosen].float(), tuple(chosen.tolist()))
+        # On a device the numbers stay there until the forward is over: reading them would wait for it.
+        numbers = chosen if chosen.is_cuda else tuple(chosen.tolist())
+        return Reduction(features[chosen].float(), numbers)
 
 
 @REDUCERS.register_module('select_max')

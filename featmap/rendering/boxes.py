@@ -29,7 +29,8 @@ def draw_boxes(image: np.ndarray, detections: Detections, tags: bool = True) -> 
     for index in np.argsort(detections.scores, kind='stable'):
         left, top, right, bottom = (round(float(edge)) for edge in detections.boxes[index])
         color = class_color(int(detections.labels[index]))
-        cv2.rectangle(picture, (left, top), (right, bottom), (255, 255, 255), width + 2, cv2.LINE_AA)
+        if tags:  # a white edge sets the box off the image; on a heat map it would hide what is there
+            cv2.rectangle(picture, (left, top), (right, bottom), (255, 255, 255), width + 2, cv2.LINE_AA)
         cv2.rectangle(picture, (left, top), (right, bottom), color, width, cv2.LINE_AA)
         if tags:
             text = f'{detections.name(index)} {detections.scores[index]:.2f}'

@@ -49,7 +49,9 @@ def panels_of(image: np.ndarray, item: FeatureMap, scales: Sequence[Range], look
     if item.kind == 'image':
         levels, visible = warp_levels(item.values, scales, axes)
         yield PanelImage(
-            blend(image, as_rgb(levels), look.alpha, visible), label_of(item, 0, scales[0], look.norm), None
+            blend(image, as_rgb(levels), look.alpha, visible),
+            label_of(item, 0, None if item.ranges else scales[0], look.norm),
+            None,
         )
     elif item.kind == 'segments':
         yield PanelImage(_segments(image, item.values[0], axes, look.alpha), label_of(item, 0, None, look.norm))

@@ -1,0 +1,156 @@
+"""``MapExtractor``: from an image to the reduced maps of the wanted layers, by one forward."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from featmap.errors import MissingPackageError, OptionError
+from featmap.geometry import ImageGeometry
+from featmap.layers import Target, resolve
+from featmap.layouts import maps_of
+from featmap.models.detector import Batch, Detector
+from featmap.recorder import ActivationRecorder
+from featmap.reducers import reduce
+from featmap.reducers.base import AnyReducer
+from featmap.structures import Detections, FeatureMap, Reduction
+
+
+@dataclass(frozen=True)
+class _Reduced:
+    """What a hook keeps of one map: where it was found, its planes, its shape, and all of it where that is wanted."""
+
+    path: str
+    reduction: Reduction
+    shape: tuple[int, int, int]
+    features: Tensor | None
+
+
+class MapExtractor:
+    """Runs a detector and reduces what the wanted layers put out.
+
+    Args:
+        detector: The detector.
+        names: Layer names, see :func:`featmap.layers.resolve`.
+        reducer: What to make of each map.
+        label: The reducer's name for labels.
+        boxes: Whether to ask for detections; without them the forward ends at the last wanted layer.
+        keep_features: Whether to keep the full (C, h, w) of each map too, on the host.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        names: Sequence[str],
+        reducer: AnyReducer,
+        label: str,
+        boxes: bool = True,
+        keep_features: bool = False,
+    ) -> None:
+        self.detector = detector
+        self.reducer = reducer
+        self.label = label
+        self.boxes = boxes
+        self.keep_features = keep_features
+        self.targets: list[Target] = resolve(detector.model, names)
+        self._recorder = ActivationRecorder(detector.model, self.targets, self._reduce, stop_early=not boxes)
+        self._scout = ActivationRecorder(detector.model, self.targets, self._observe, stop_early=True)
+        self._quick = ActivationRecorder(detector.model, self.targets, self._reduce, stop_early=True)
+        self._batch: Batch | None = None
+
+    def extract(self, image: np.ndarray) -> tuple[tuple[FeatureMap, ...], Detections | None]:
+        """The reduced maps of one (H, W, 3) RGB uint8 image, and its detections where they are wanted.
+
+        Raises:
+            FeatMapError: the one of :mod:`featmap.errors` that says what is wrong.
+        """
+        found = self._run(image, self._recorder)
+        return found[0], found[1] if self.boxes else None
+
+    def maps(self, image: np.ndarray) -> tuple[FeatureMap, ...]:
+        """Only the reduced maps, without the part of the forward that they do not need."""
+        return self._run(image, self._quick)[0]
+
+    def observe(self, image: np.ndarray) -> None:
+        """Show the layers' output on an image to a reducer that is fitted on a whole run."""
+        self._run(image, self._scout)
+
+    def _run(self, image: np.ndarray, recorder: ActivationRecorder) -> tuple[tuple[FeatureMap, ...], Detections | None]:
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise OptionError(f'expected an RGB image of shape (H, W, 3) and uint8, got {image.shape} of {image.dtype}')
+        self._batch = self.detector.prepare([image])
+        detections = None
+        try:
+            with recorder:
+                detections = self.detector.predict(self._batch)[0]
+        except MissingPackageError as error:
+            # Of use only where the op is missing after the last wanted layer.
+            if recorder.stop_early or not all(recorder.calls(target) for target in self.targets):
+                raise
+            way_out = '--no-boxes (boxes=False) draws backbone and neck without the head'
+            raise MissingPackageError(f'{error}; {way_out}') from error
+        else:
+            return tuple(self._feature_maps(recorder, self._batch.geometries[0])), detections
+        finally:
+            self._batch = None
+
+    def _reduce(self, target: Target, output: Any) -> list[_Reduced]:
+        """Inside the hook: unfold and reduce on the device, so that nothing C×h×w is kept."""
+        reduced = []
+        for path, features, weights in self._maps_in(target, output):
+            shape = (int(features.shape[0]), int(features.shape[1]), int(features.shape[2]))
+            kept = features.clone() if self.keep_features else None
+            reduced.append(_Reduced(path, reduce(self.reducer, features, weights), shape, kept))
+        return reduced
+
+    def _observe(self, target: Target, output: Any) -> list[_Reduced]:
+        for _, features, weights in self._maps_in(target, output):
+            self.reducer.observe(features, weights)  # type: ignore[attr-defined]
+        return []
+
+    def _maps_in(self, target: Target, output: Any) -> Iterator[tuple[str, Tensor, Tensor]]:
+        assert self._batch is not None
+        geometry = self._batch.geometries[0]
+        for item in maps_of(output, self._batch.input_shape, 1, target.path, target.name):
+            features = item.features[0].detach()
+            # Under autocast a reducer would run in half precision; statistics are float32.
+            with torch.autocast(features.device.type, enabled=False):
+                yield item.path, features, _weights(geometry, tuple(features.shape[1:]), features.device)
+
+    def _feature_maps(self, recorder: ActivationRecorder, geometry: ImageGeometry) -> Iterator[FeatureMap]:
+        for record in recorder.records:
+            for item in record.value:
+                channels = item.reduction.channels
+                yield FeatureMap(
+                    values=item.reduction.values.cpu().numpy(),
+                    layer=record.target.name,
+                    shape=item.shape,
+                    stride=geometry.stride(item.shape[1:]),
+                    geometry=geometry,
+                    path=item.path,
+                    call=record.call,
+                    calls=recorder.calls(record.target),
+                    reducer=self.label,
+                    channels=tuple(channels.tolist()) if isinstance(channels, Tensor) else tuple(channels),
+                    kind=item.reduction.kind,
+                    names=item.reduction.names,
+                    ranges=item.reduction.ranges,
+                    features=None if item.features is None else _to_numpy(item.features),
+                )
+
+
+@lru_cache(maxsize=64)
+def _weights(geometry: ImageGeometry, shape: tuple[int, int], device: torch.device) -> Tensor:
+    """How much each cell counts, on the device; a copy for every map would make the host wait for the device."""
+    return torch.from_numpy(geometry.weights(shape)).to(device)
+
+
+def _to_numpy(features: Tensor) -> np.ndarray:
+    """To the host; bfloat16, which NumPy does not have, as float32."""
+    return (features.float() if features.dtype == torch.bfloat16 else features).cpu().numpy()
