@@ -1,12 +1,13 @@
 # make demo    set up .venv and draw the demo picture
 # make test    set up .venv and run the tests
 # make lint    ruff and mypy
+# make bench   measure speed beside MMEngine and MMYOLO, for an idle machine
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint bench clean
 
 demo: $(INSTALLED)
 	$(PYTHON) demo/featmap_vis_demo.py demo/demo.jpg configs/demo/yolov5_n_demo.py demo/yolov5_n_demo.pth --target-layers neck --channel-reduction squeeze_mean
@@ -18,6 +19,9 @@ lint: $(INSTALLED)
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m mypy
+
+bench: $(INSTALLED)
+	$(PYTHON) tools/benchmark.py
 
 # Once set up, only a change of what is required installs again.
 $(INSTALLED): pyproject.toml setup.py requirements/constraints.txt

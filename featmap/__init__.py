@@ -16,6 +16,8 @@ _EXPORTS = {
     'ImageGeometry': 'featmap.geometry',
     'REDUCERS': 'featmap.registry',
     'VISUALIZERS': 'featmap.registry',
+    'load_maps': 'featmap.storage',
+    'save_maps': 'featmap.storage',
 }
 
 __all__ = ['__version__', *_EXPORTS]

@@ -6,6 +6,7 @@ import itertools
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Union
 
@@ -25,6 +26,7 @@ from featmap.rendering.scales import run_range
 from featmap.results import Result
 from featmap.settings import Settings, merge
 from featmap.sources import Source, list_sources
+from featmap.storage import SavedImage, versions
 from featmap.structures import Detections, FeatureMap
 from featmap.visualizer import FeatMapVisualizer
 
@@ -150,6 +152,23 @@ class FeatMapInferencer:
     def compute(self, image: np.ndarray) -> tuple[tuple[FeatureMap, ...], Detections | None]:
         """The reduced maps of one (H, W, 3) RGB uint8 image, and its detections where they are wanted."""
         return self.extractor.extract(image)
+
+    def record(self, result: Result) -> SavedImage:
+        """A result with all that :func:`featmap.storage.save_maps` keeps: maps, settings, model, versions."""
+        provenance = {
+            **self.detector.provenance,
+            'settings': {**asdict(self.settings), **self.visualizer.settings},
+            'versions': versions(),
+        }
+        return SavedImage(
+            name=result.name,
+            location=result.location,
+            image_shape=result.original.shape[:2],
+            maps=result.maps,
+            detections=result.predictions,
+            provenance=provenance,
+            run_range=(self.run.low, self.run.high) if self.run else None,
+        )
 
     def _learn(self, items: Sequence[np.ndarray | Source], skip: tuple[type[FeatMapError], ...] = ()) -> None:
         if getattr(self.reducer, 'needs_fit', False):

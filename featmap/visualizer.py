@@ -68,6 +68,15 @@ class FeatMapVisualizer(Visualizer):
         super().__init__(name, image, vis_backends, *args, **kwargs)
         if not 0 <= alpha <= 1:
             raise OptionError(f'alpha is an opacity from 0 to 1, got {alpha}')
+        self.settings = {
+            'alpha': alpha,
+            'colormap': colormap,
+            'labels': labels,
+            'arrangement': arrangement,
+            'norm': norm,
+            'symmetric': symmetric,
+            'colorbar': colorbar,
+        }
         rule = parse_norm(norm, symmetric)
         self.look = Look(alpha, color_table(colormap or ('coolwarm' if symmetric else 'jet')), rule)
         self.alpha = alpha

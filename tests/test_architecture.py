@@ -33,6 +33,8 @@ FLOORS = [
     ['decoding'],
     ['sources'],
     ['sinks'],
+    ['arrays'],
+    ['storage'],
     ['results'],
     ['extractor'],
     ['inferencer'],

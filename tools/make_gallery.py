@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draw the pictures of docs/gallery.md and of the README with the shipped detector: ``python tools/make_gallery.py``."""
+"""Draw the pictures of docs/gallery.md and of the README with the shipped detector."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ GALLERY: dict[str, dict[str, Any]] = {
     'std': {'channel_reduction': 'std'},
     'topk': {'channel_reduction': None, 'topk': 5, 'arrangement': (2, 3)},
     'channels': {
-        'channel_reduction': 'channels', 'channels': [3, 17], 'symmetric': True, 'colorbar': True, 'arrangement': (1, 2),
+        'channel_reduction': 'channels', 'channels': [3, 17], 'arrangement': (1, 2), 'symmetric': True,
+        'colorbar': True,
     },
     'pca': {'channel_reduction': 'pca', 'alpha': 0.8},
     'eigen': {'channel_reduction': 'eigen'},

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +69,24 @@ class Detector:
         weights = None if checkpoint is None else load_checkpoint(checkpoint, trust=trust_checkpoint)
         self.model: nn.Module = build_model(self.config, random_weights=weights is None)
         self.weights: WeightReport | None = apply_weights(self.model, weights) if weights else None
+        # Without the weights, which the model has now: they would only take memory.
+        self._checkpoint = replace(weights, state_dict=OrderedDict()) if weights else None
         self.classes = class_names(self.config, dict(weights.meta) if weights else {})
         self.model.to(self.device)
         self._scope = scope_of(self.config)
         raise_score_threshold(self.model, score_thr)
         with DefaultScope.overwrite_default_scope(self._scope):
             self._pipeline = TestPipeline(self.config)
+
+    @cached_property
+    def provenance(self) -> dict[str, str | None]:
+        """The config's and the checkpoint's path or URL, and the hash of the checkpoint file."""
+        checkpoint = self._checkpoint
+        return {
+            'config': self.config.filename,
+            'checkpoint': checkpoint.source if checkpoint else None,
+            'checkpoint_sha256': checkpoint.sha256 if checkpoint else None,
+        }
 
     def prepare(self, images: Sequence[np.ndarray]) -> Batch:
         """Run the test pipeline and the data preprocessor on (H, W, 3) RGB uint8 images, which may differ in size."""

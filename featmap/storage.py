@@ -1,0 +1,299 @@
+"""The raw numbers of one image in one file, ``.npz`` or ``.safetensors``, and a JSON file beside it that explains them.
+
+The JSON file ``<file>.json`` is written last and holds the hash of the data, so that data which are cut short, of
+another run or half written are never taken for whole. Nothing is pickled or unpickled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featmap.arrays import DATA_SUFFIXES, pack, to_array, unpack
+from featmap.errors import DrawError, GeometryError, OptionError, OutputError, SourceError, first_line, nearest
+from featmap.geometry import ImageGeometry
+from featmap.rendering.normalize import Range, value_range
+from featmap.settings import merge
+from featmap.sinks import atomic_write, write_atomically
+from featmap.sources import Source
+from featmap.structures import KINDS, Detections, FeatureMap, Rendering
+from featmap.version import __version__
+from featmap.visualizer import FeatMapVisualizer
+
+FORMAT = 'featmap maps'
+VERSION = 1
+LOOK = ('alpha', 'colormap', 'labels', 'arrangement', 'norm', 'symmetric', 'colorbar')
+"""The settings that a picture is drawn with again."""
+
+_PACKAGES = ('torch', 'mmengine', 'mmcv', 'mmcv-lite', 'mmdet', 'mmyolo', 'numpy', 'opencv-python',
+             'opencv-python-headless', 'opencv-contrib-python', 'opencv-contrib-python-headless')  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class SavedImage:
+    """All that it takes to draw one image's maps again without the model, but for the image itself.
+
+    Attributes:
+        name: What the image is called.
+        location: The path or URL that it was read from; empty for an array.
+        image_shape: Its height and width.
+        maps: The maps, in drawing order.
+        detections: The detections that are drawn; None where they were not asked for.
+        provenance: ``config``, ``checkpoint``, ``checkpoint_sha256``, ``settings`` (a dict with those of ``LOOK`` as
+            they were in force, and any others), ``versions``. What JSON cannot hold is saved as text.
+        run_range: (low, high) of the whole run, for the norm ``run``.
+    """
+
+    name: str
+    location: str
+    image_shape: tuple[int, int]
+    maps: tuple[FeatureMap, ...]
+    detections: Detections | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+    run_range: tuple[float, float] | None = None
+
+    def draw(self, image: np.ndarray | None = None, **look: Any) -> Rendering:
+        """The picture as it was drawn, pixel for pixel, or its first page.
+
+        Args:
+            image: (H, W, 3) RGB uint8, the original; None to read it from ``location``.
+            **look: Settings of ``LOOK`` that win over the saved ones.
+
+        Raises:
+            DrawError: the image has another size than the one that the maps were made from.
+            OptionError: for a setting that is none of ``LOOK``, or makes no sense.
+            SourceError: the image cannot be read.
+        """
+        return self.draw_sheets(image, **look)[0]
+
+    def draw_sheets(self, image: np.ndarray | None = None, **look: Any) -> tuple[Rendering, ...]:
+        """As :meth:`draw`, but every page; there are several where a layer has very many planes."""
+        for name in look:
+            if name not in LOOK:
+                raise OptionError(f'{name!r} is none of {", ".join(LOOK)}; nearest: {", ".join(nearest(name, LOOK))}')
+        saved = self.provenance.get('settings') or {}
+        settings = merge({name: saved[name] for name in LOOK if name in saved}, look)
+        visualizer = FeatMapVisualizer(**{name: getattr(settings, name) for name in LOOK})
+        run = None if self.run_range is None else Range(*self.run_range)
+        return visualizer.draw_sheets(self._original(image), self.maps, self.detections, title=self.name, run=run)
+
+    def _original(self, image: np.ndarray | None) -> np.ndarray:
+        where = 'the given image'
+        if image is None:
+            if not self.location:
+                raise SourceError(f'{self.name!r} was given as an array, and no file is known of it: give the image')
+            image, where = Source(self.location, self.name).read(), repr(self.location)
+        if image.shape != (*self.image_shape, 3) or image.dtype != np.uint8:
+            raise DrawError(
+                f'{where} is of {image.dtype} {image.shape}, but the maps belong to an RGB image of uint8 '
+                f'{(*self.image_shape, 3)}'
+            )
+        return image
+
+
+def versions() -> dict[str, str]:
+    """The installed versions of featmap and of the packages that a picture depends on, by distribution name."""
+    found = {'featmap': __version__}
+    for name in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def sidecar_of(path: str | os.PathLike[str]) -> Path:
+    """The JSON file that belongs to a data file: ``dog.npz.json`` for ``dog.npz``."""
+    path = Path(path)
+    return path.with_name(f'{path.name}.json')
+
+
+def save_maps(path: str | os.PathLike[str], saved: SavedImage, features: bool = False) -> Path:
+    """Write an image's maps to one file, and what they are to the JSON file beside it; an older pair is replaced.
+
+    Args:
+        path: The file, ``.npz`` or ``.safetensors``; its folders are created. ``~`` is expanded.
+        saved: What to write.
+        features: Whether to keep the full (C, h, w) features too, in their own type; bfloat16 becomes float32.
+
+    Returns:
+        The path of the data.
+
+    Raises:
+        OutputError: for another suffix, for maps that hold no features where these are wanted, or where writing fails.
+        MissingPackageError: safetensors is not installed.
+    """
+    path = Path(path).expanduser()
+    if path.suffix.lower() not in DATA_SUFFIXES:
+        raise OutputError(f'{str(path)!r}: raw maps are written as {" or ".join(DATA_SUFFIXES)}, got {path.suffix!r}')
+    arrays: dict[str, np.ndarray] = {}
+    entries = [_map_entry(item, f'map{number}', arrays, features) for number, item in enumerate(saved.maps)]
+    detections = _detections_entry(saved.detections, arrays)
+    data = pack(path, arrays)
+    height, width = saved.image_shape
+    sidecar = {
+        'format': FORMAT,
+        'version': VERSION,
+        'data': {'file': path.name, 'bytes': len(data), 'sha256': hashlib.sha256(data).hexdigest()},
+        'image': {'name': saved.name, 'location': saved.location, 'height': height, 'width': width},
+        'provenance': saved.provenance,
+        'run_range': saved.run_range,
+        'detections': detections,
+        'maps': entries,
+    }
+    text = json.dumps(_plain(sidecar), indent=1, ensure_ascii=False, allow_nan=False) + '\n'
+    with atomic_write(path) as file:
+        file.write(data)
+        sidecar_of(path).unlink(missing_ok=True)  # the new data must not stand beside the old description
+    # File names that are no Unicode hold lone surrogates: their escape is JSON's own.
+    write_atomically(sidecar_of(path), text.encode('utf-8', errors='backslashreplace'))
+    return path
+
+
+def load_maps(path: str | os.PathLike[str]) -> SavedImage:
+    """Read what :func:`save_maps` wrote, by the path of the data or of the JSON file; no code in them is run.
+
+    Raises:
+        SourceError: one of the two is missing, damaged, of a newer featmap or of something else.
+        MissingPackageError: safetensors is not installed.
+    """
+    path = Path(path).expanduser()
+    if path.suffix.lower() == '.json':
+        path = path.with_suffix('')
+    if path.suffix.lower() not in DATA_SUFFIXES:
+        raise SourceError(f'{str(path)!r}: raw maps are read from {" or ".join(DATA_SUFFIXES)}, got {path.suffix!r}')
+    sidecar = sidecar_of(path)
+    if path.exists() and not sidecar.exists():
+        raise SourceError(f'{str(path)!r} has no {sidecar.name!r} beside it: its writing was broken off; save it again')
+    content = _sidecar(sidecar)
+    data = _read(path)
+    try:
+        size, digest = content['data']['bytes'], content['data']['sha256']
+        if len(data) < size:
+            raise SourceError(f'{str(path)!r} is cut short: it has {len(data)} of {size} bytes; copy or save it again')
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise SourceError(f'{str(path)!r} is damaged, or {sidecar.name!r} belongs to other data; save it again')
+        return _restored(content, unpack(path, data))
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, GeometryError) as error:
+        raise SourceError(
+            f'{str(sidecar)!r} does not describe maps: {type(error).__name__} {first_line(error)}'
+        ) from error
+
+
+def _sidecar(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(_read(path))
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f'{str(path)!r} is no JSON of featmap: {first_line(error)}') from error
+    if not isinstance(content, dict) or content.get('format') != FORMAT:
+        raise SourceError(f'{str(path)!r} is JSON, but of something else than featmap: expected what save_maps wrote')
+    version = content.get('version')
+    if not isinstance(version, int) or version > VERSION:
+        raise SourceError(
+            f'{str(path)!r} is of the format {version!r}; featmap {__version__} reads up to {VERSION}: upgrade featmap'
+        )
+    return content
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise SourceError(f'{str(path)!r} does not exist: give the path that save_maps wrote to') from error
+    except OSError as error:
+        raise SourceError(f'{str(path)!r} cannot be read: {error.strerror or first_line(error)}') from error
+
+
+def _map_entry(item: FeatureMap, key: str, arrays: dict[str, np.ndarray], features: bool) -> dict[str, Any]:
+    arrays[key] = to_array(item.values)
+    if features:
+        if item.features is None:
+            raise OutputError(f'{item.name} holds no features: make the maps with keep_features=True')
+        arrays[f'{key}_features'] = to_array(item.features)
+    ranges = [value_range(plane) for plane in item.content]
+    return {
+        'layer': item.layer,
+        'call': item.call,
+        'calls': item.calls,
+        'path': item.path,
+        'shape': item.shape,
+        'stride': item.stride,
+        'reducer': item.reducer,
+        'kind': item.kind,
+        'channels': item.channels,
+        'names': item.names,
+        'value_ranges': [r and (r.low, r.high) for r in ranges],
+        'fixed_ranges': item.ranges,
+        'geometry': asdict(item.geometry),
+        'arrays': {'values': key, 'features': f'{key}_features' if features else None},
+    }
+
+
+def _detections_entry(detections: Detections | None, arrays: dict[str, np.ndarray]) -> dict[str, Any] | None:
+    """The arrays are read back, exact; the numbers in the JSON file are for people."""
+    if detections is None:
+        return None
+    entry: dict[str, Any] = {'classes': detections.classes}
+    for name in ('boxes', 'scores', 'labels'):
+        arrays[name] = to_array(getattr(detections, name))
+        entry[name] = arrays[name].tolist()
+    return entry
+
+
+def _restored(content: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> SavedImage:
+    image, found, run = content['image'], content['detections'], content['run_range']
+    detections = None
+    if found is not None:
+        detections = Detections(arrays['boxes'], arrays['scores'], arrays['labels'], tuple(found['classes']))
+    return SavedImage(
+        image['name'],
+        image['location'],
+        (image['height'], image['width']),
+        tuple(_feature_map(entry, arrays) for entry in content['maps']),
+        detections,
+        dict(content['provenance']),
+        None if run is None else _numbers(run),
+    )
+
+
+def _feature_map(entry: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> FeatureMap:
+    keys, shape, values = entry['arrays'], tuple(entry['shape']), arrays[entry['arrays']['values']]
+    if entry['kind'] not in KINDS or len(shape) != 3 or values.shape[1:] != shape[1:]:
+        raise ValueError(f'{entry["kind"]} of {values.shape} for a layer of {shape}')
+    return FeatureMap(
+        values=values,
+        shape=shape,
+        stride=_numbers(entry['stride']),
+        geometry=ImageGeometry(**{name: tuple(pair) for name, pair in entry['geometry'].items()}),
+        channels=tuple(entry['channels']),
+        names=tuple(entry['names']),
+        ranges=tuple(_numbers(pair) for pair in entry['fixed_ranges']),
+        features=None if keys['features'] is None else arrays[keys['features']],
+        **{name: entry[name] for name in ('layer', 'path', 'call', 'calls', 'reducer', 'kind')},
+    )
+
+
+def _numbers(pair: Any) -> tuple[float, float]:
+    low, high = (math.nan if number is None else float(number) for number in pair)
+    return low, high
+
+
+def _plain(value: Any) -> Any:
+    """As strict JSON holds it: non-finite numbers become None, what is unknown its text."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, (list, tuple)) else str(value)
