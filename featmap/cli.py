@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from featmap.errors import FeatMapError, OptionError
-from featmap.settings import merge, parse_arrangement, parse_reduction
+from featmap.settings import check_companions, merge, parse_arrangement, parse_reduction
 from featmap.version import __version__
 
 
@@ -19,6 +19,8 @@ class _Parser(argparse.ArgumentParser):
                 '; the order is IMG CONFIG CHECKPOINT [options], and an option that takes several values '
                 '(--target-layers) takes all that follow it'
             )
+        elif 'argument --norm: expected' in message:
+            message += '; a negative lower end takes an equals sign: --norm=-1,1'
         self.exit(2, f'{self.prog}: error: {message}; --help lists all options\n')
 
 
@@ -46,6 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     model.add_argument(
         '--device', metavar='D', help='such as cpu or cuda:1 (default: cuda:0 where there is one, else cpu)'
     )
+    model.add_argument('--amp', action='store_true', help='run the network in half precision; statistics are float32')
     model.add_argument(
         '--cfg-options', nargs='+', metavar='K=V', help='override the config: model.test_cfg.score_thr=0.1'
     )
@@ -121,38 +124,18 @@ def parse_args(argv: Sequence[str] | None = None, prog: str | None = None) -> di
     options = {name: value for name, value in given.items() if name in OPTIONS}
     if 'channels' in options:
         options.setdefault('channel_reduction', 'channels')
-    _check_companions(options, given)
+    _check_figure_options(given)
     merge(options)
+    if 'channel_reduction' in options:  # else the config may choose it
+        check_companions(options, options['channel_reduction'])
     given['options'] = options
     return given
 
 
-_COMPANIONS = {
-    'topk': (None, 'topk'),
-    'abs': (None, 'topk', 'select_max'),
-    'channels': ('channels',),
-    'components': ('pca', 'nmf', 'kmeans'),
-    'basis': ('pca',),
-    'save_basis': ('pca',),
-}
-"""Options that only some reducers read, and those reducers."""
-
-
-def _check_companions(options: dict[str, Any], given: dict[str, Any]) -> None:
-    """Refuse an option that the chosen reducer would silently ignore."""
-    for name, reducers in _COMPANIONS.items():
-        if name not in given or 'channel_reduction' not in options:
-            continue
-        chosen = options['channel_reduction']
-        if chosen not in reducers:
-            flag = '--' + name.replace('_', '-')
-            raise OptionError(
-                f'{flag} goes with --channel-reduction {" or ".join(map(str, reducers))}, got '
-                f'--channel-reduction {chosen}'
-            )
-    for name, needed in (('dpi', 'figure'), ('figure_width', 'figure')):
-        if name in given and needed not in given:
-            raise OptionError(f'--{name.replace("_", "-")} is for a figure: add --{needed} F.pdf')
+def _check_figure_options(given: dict[str, Any]) -> None:
+    for name in ('dpi', 'figure_width'):
+        if name in given and 'figure' not in given:
+            raise OptionError(f'--{name.replace("_", "-")} is for a figure: add --figure F.pdf')
 
 
 OPTIONS = frozenset(

@@ -13,12 +13,12 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from featmap.errors import DrawError, FeatMapError, GeometryError, OptionError, OutputError, SourceError
+from featmap.errors import DrawError, FeatMapError, GeometryError, OptionError, OutputError, SourceError, first_line
 from featmap.extras import Extras
 from featmap.sinks import plan_outputs, prepare
-from featmap.sources import Source, list_sources
+from featmap.sources import LoadedSource, Source, list_sources
 
-# Errors of one image; any other would meet every image alike.
+# Errors that are of one image and say nothing about the next.
 _PER_IMAGE = (SourceError, OutputError, GeometryError, DrawError)
 
 
@@ -42,12 +42,12 @@ def run(given: dict[str, Any]) -> int:
         if not show or out_dir or out_file:
             paths = list(plan_outputs(sources, out_file, out_dir))
         prepare([path for path in paths if path is not None] + extras.planned())
-    # A picture that cannot be read should not cost the loading of a model.
-    first = sources[0].read() if len(sources) == 1 else None
+    if len(sources) == 1:  # a picture that cannot be read should not cost the loading of a model
+        sources = [LoadedSource(sources[0].location, sources[0].name, sources[0].read())]
     with _status(notes, 'loading PyTorch and the model'):
         inferencer = _load(given, notes, (out_dir or 'output'), extras)
     if preview:
-        return _preview(given, inferencer, sources[0].read() if first is None else first, notes)
+        return _preview(given, inferencer, sources[0].read(), notes)
     with _status(notes, 'looking at all images first'):
         inferencer.learn(list(sources), skip=_PER_IMAGE if len(sources) > 1 else ())
     extras.save_basis(inferencer)
@@ -100,21 +100,24 @@ def _draw_all(
     show: bool,
     notes: Console,
 ) -> int:
-    failures: list[tuple[Source, FeatMapError]] = []
+    failures: list[Source] = []
+    taken = {Path(source.location).resolve() for source in sources} | {path.resolve() for path in paths if path}
     out = Console(highlight=False, soft_wrap=True)
     columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal) as progress:
         for step, (source, path) in enumerate(progress.track(list(zip(sources, paths)), description='drawing')):
             try:
                 result = inferencer.draw(source, step)
-                written = extras.save(inferencer, result, source)
+                written = extras.save(inferencer, result, step)
                 if path is not None:
-                    written += result.save_pages(path)
-            except _PER_IMAGE as error:
-                if len(sources) == 1:
+                    written += result.save_pages(path, taken)
+            except Exception as error:
+                # An error that is not of the image, before anything was drawn, would meet every image alike.
+                if len(sources) == 1 or (step == len(failures) and not isinstance(error, _PER_IMAGE)):
                     raise
-                failures.append((source, error))
-                notes.print(f'featmap: skipped: {error}', style='red', markup=False)
+                failures.append(source)
+                kind = '' if isinstance(error, FeatMapError) else f'{type(error).__name__}: '
+                notes.print(f'featmap: skipped {source.location}: {kind}{first_line(error)}', style='red', markup=False)
                 continue
             for each in written:
                 out.print(str(each), markup=False)
@@ -122,7 +125,7 @@ def _draw_all(
                 inferencer.visualizer.show(result.image, win_name=source.name)
     inferencer.visualizer.close()
     if failures:
-        names = ', '.join(source.location for source, _ in failures)
+        names = ', '.join(source.location for source in failures)
         notes.print(f'featmap: {len(failures)} of {len(sources)} images failed: {names}', markup=False)
         return 2 if len(failures) == len(sources) else 1
     return 0

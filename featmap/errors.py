@@ -22,6 +22,10 @@ class MissingPackageError(FeatMapError, ImportError):
     """A config or an op needs a package that is not installed; the message has the install command."""
 
 
+class MissingOpError(MissingPackageError):
+    """The model called an op that only full mmcv has."""
+
+
 class CheckpointError(FeatMapError):
     """A checkpoint cannot be read, is unsafe to read, or belongs to another model."""
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from featmap.errors import MissingPackageError, OptionError
+from featmap.errors import LayerError, MissingOpError, OptionError
 from featmap.geometry import ImageGeometry
 from featmap.layers import Target, resolve
 from featmap.layouts import maps_of
@@ -89,14 +89,17 @@ class MapExtractor:
         try:
             with recorder:
                 detections = self.detector.predict(self._batch)[0]
-        except MissingPackageError as error:
+        except MissingOpError as error:
             # Of use only where the op is missing after the last wanted layer.
             if recorder.stop_early or not all(recorder.calls(target) for target in self.targets):
                 raise
             way_out = '--no-boxes (boxes=False) draws backbone and neck without the head'
-            raise MissingPackageError(f'{error}; {way_out}') from error
+            raise MissingOpError(f'{error}; {way_out}') from error
         else:
-            return tuple(self._feature_maps(recorder, self._batch.geometries[0])), detections
+            maps = tuple(self._feature_maps(recorder, self._batch.geometries[0]))
+            if not maps and recorder is not self._scout:
+                raise LayerError(f'none of the {len(self.targets)} layers that the pattern matches put out a map')
+            return maps, detections
         finally:
             self._batch = None
 
@@ -117,11 +120,19 @@ class MapExtractor:
     def _maps_in(self, target: Target, output: Any) -> Iterator[tuple[str, Tensor, Tensor]]:
         assert self._batch is not None
         geometry = self._batch.geometries[0]
-        for item in maps_of(output, self._batch.input_shape, 1, target.path, target.name):
+        try:
+            found = maps_of(output, self._batch.input_shape, 1, target.path, target.name)
+        except LayerError:
+            if not target.optional:
+                raise
+            return
+        for item in found:
             features = item.features[0].detach()
             # Under autocast a reducer would run in half precision; statistics are float32.
             with torch.autocast(features.device.type, enabled=False):
-                yield item.path, features, _weights(geometry, tuple(features.shape[1:]), features.device)
+                # A copy: a reducer that writes to its weights must not spoil the next one's.
+                weights = _weights(geometry, tuple(features.shape[1:]), features.device).clone()
+                yield item.path, features, weights
 
     def _feature_maps(self, recorder: ActivationRecorder, geometry: ImageGeometry) -> Iterator[FeatureMap]:
         for record in recorder.records:

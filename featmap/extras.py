@@ -34,7 +34,7 @@ class Extras:
 
     def __init__(self, given: dict[str, Any], sources: Sequence[Source]) -> None:
         self.given = given
-        self._paths: dict[str, dict[Source, Path]] = {}
+        self._paths: dict[str, list[Path]] = {}
         for name, suffixes in _SUFFIXES.items():
             if name not in given:
                 continue
@@ -47,7 +47,7 @@ class Extras:
             else:
                 pages = plan_outputs(sources, out_dir=path.with_suffix(''))
                 planned = [page.with_suffix(path.suffix) for page in pages]
-            self._paths[name] = dict(zip(sources, planned))
+            self._paths[name] = planned
         if given.get('save_maps') and given.get('save_maps') == given.get('save_features'):
             raise OptionError('--save-maps and --save-features name the same file: give each its own')
 
@@ -58,15 +58,15 @@ class Extras:
 
     def planned(self) -> list[Path]:
         """Every file that will be written."""
-        return [path for paths in self._paths.values() for path in paths.values()]
+        return [path for paths in self._paths.values() for path in paths]
 
-    def save(self, inferencer: Any, result: Any, source: Source) -> list[Path]:
-        """Write what was asked for of one image, and return the files."""
+    def save(self, inferencer: Any, result: Any, number: int) -> list[Path]:
+        """Write what was asked for of the image of this number in the run, and return the files."""
         written = []
         if 'figure' in self._paths:
             from featmap.figure import save_figure
 
-            path = self._paths['figure'][source]
+            path = self._paths['figure'][number]
             size = {'dpi': self.given.get('dpi', 200), 'width': self.given.get('figure_width', 7.0)}
             save_figure(
                 path,
@@ -82,7 +82,7 @@ class Extras:
             if name in self._paths:
                 from featmap.storage import save_maps
 
-                path = self._paths[name][source]
+                path = self._paths[name][number]
                 save_maps(path, inferencer.record(result), features=name == 'save_features')
                 written.append(path)
         return written
@@ -92,4 +92,4 @@ class Extras:
         if 'save_basis' in self._paths:
             if not hasattr(inferencer.reducer, 'dump'):
                 raise OptionError('--save-basis goes with --channel-reduction pca')
-            write_atomically(next(iter(self._paths['save_basis'].values())), inferencer.reducer.dump())
+            write_atomically(self._paths['save_basis'][0], inferencer.reducer.dump())

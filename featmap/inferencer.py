@@ -24,7 +24,7 @@ from featmap.registry import VISUALIZERS
 from featmap.rendering.normalize import Range
 from featmap.rendering.scales import run_range
 from featmap.results import Result
-from featmap.settings import Settings, merge
+from featmap.settings import Settings, check_companions, merge
 from featmap.sources import Source, list_sources
 from featmap.storage import SavedImage, versions
 from featmap.structures import Detections, FeatureMap
@@ -70,6 +70,7 @@ class FeatMapInferencer:
         cfg = load_config(config, cfg_options)
         self.settings: Settings = merge(cfg.get('featmap', {}), options)
         reduction = self.settings.channel_reduction
+        check_companions(options, reduction)
         self.reducer = build_reducer(
             reduction,
             self.settings.topk,
@@ -199,14 +200,18 @@ def _name_of(reduction: Any, topk: int) -> str:
     return reduction or ('topk' if topk > 0 else 'as it is')
 
 
-def _each(images: AnyImage | Iterable[AnyImage]) -> Iterator[np.ndarray | Source]:
+def _each(images: AnyImage | Sequence[AnyImage]) -> Iterator[np.ndarray | Source]:
     if isinstance(images, (np.ndarray, Source)):
         yield images
     elif isinstance(images, (str, Path)):
         yield from list_sources(images)
-    else:
+    elif isinstance(images, Sequence):
         for image in images:
             yield from _each(image)
+    else:
+        raise OptionError(
+            f'expected a path, a URL, an (H, W, 3) RGB uint8 array, or a list of them, got {type(images).__name__}'
+        )
 
 
 def _is_one(images: AnyImage | Iterable[AnyImage]) -> bool:

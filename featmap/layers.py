@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from torch import nn
@@ -23,11 +23,13 @@ class Target:
         name: The module's dotted path, as in ``named_modules()``.
         module: The module.
         path: Keys into a nested output, outermost first; empty for all of it.
+        optional: Found by a pattern, so that it is passed over where it never ran or puts out no map.
     """
 
     name: str
     module: nn.Module
     path: tuple[str, ...] = ()
+    optional: bool = False
 
     @property
     def label(self) -> str:
@@ -65,7 +67,9 @@ def resolve(model: nn.Module, names: str | Sequence[str]) -> list[Target]:
         found = list(_walk(model, parse(name), ''))
         if not found:
             raise LayerError(_unknown(model, name))
+        pattern = any(sign in name for sign in '*?')
         for target in found:
+            target = replace(target, optional=pattern)
             targets.setdefault((id(target.module), target.path), target)
     if not targets:
         raise LayerError('no target layer was given: name one, such as backbone or neck')
@@ -98,9 +102,13 @@ def children_to_try(name: str, module: nn.Module, limit: int = 6) -> str:
 
 
 def _unknown(model: nn.Module, name: str) -> str:
-    return (
-        f'the model has no layer {name!r}; nearest: {", ".join(_nearest_names(model, name))}; --preview-model lists all'
-    )
+    parts = [part for part, _ in parse(name)]
+    numbers = ''.join(f'[{part}]' for part in parts[1:])
+    if len(parts) > 1 and all(part.isdigit() for part in parts[1:]) and parts[0] in model._modules:
+        rest = '.'.join(parts[1:])
+        return f'{parts[0]} has no layer {rest!r}; for an element of its output write {parts[0]}{numbers}'
+    near = ', '.join(_nearest_names(model, name))
+    return f'the model has no layer {name!r}; nearest: {near}; --preview-model lists all'
 
 
 def _nearest_names(model: nn.Module, name: str) -> Iterable[str]:

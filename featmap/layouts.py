@@ -122,9 +122,17 @@ def _maps_of_leaf(leaf: Leaf, input_shape: tuple[int, int], batch: int, layer: s
         )
     if value.ndim == 4:
         return [Map(leaf.label, _channels_first(value, shape, input_shape))]
+    if value.shape[1] == value.shape[2] and _sums_to_one(value):
+        raise _NoMapError(f'{shape}: attention between {value.shape[1]} tokens, not features of cells')
     if 'decoder' in parts:
         raise _NoMapError(f'{shape}: one row per object query, which has no place in the image')
     return _grids_of_tokens(value, shape, leaf, input_shape, parts)
+
+
+def _sums_to_one(value: Tensor) -> bool:
+    """Whether each row is a distribution, as a softmax over keys makes it; (L, L) alone could be L channels."""
+    rows = value.float()
+    return bool((rows.amin() >= 0) & ((rows.sum(dim=-1) - 1).abs().amax() < 1e-2))
 
 
 def _channels_first(value: Tensor, shape: str, input_shape: tuple[int, int]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -49,7 +50,7 @@ def parse_norm(text: str, symmetric: bool = False) -> Norm:
         found = pattern.fullmatch(text) if isinstance(text, str) else None
         if found:
             low, high = float(found[1]), float(found[2])
-            if low >= high or (kind == 'percentile' and not 0 <= low < high <= 100):
+            if not math.isfinite(high - low) or low >= high or (kind == 'percentile' and not 0 <= low < high <= 100):
                 raise OptionError(f'norm={text}: expected the lower end first, and percentiles from 0 to 100')
             return Norm(kind, low, high, symmetric)
     raise OptionError(

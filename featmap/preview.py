@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
-from featmap.errors import LayerError, MissingPackageError
+from featmap.errors import LayerError, MissingOpError
 from featmap.geometry import Stride
 from featmap.layers import Target, resolve
 from featmap.layouts import flatten, maps_of
@@ -43,7 +43,7 @@ class LayerInfo:
 
 def measure(
     detector: Detector, image: np.ndarray, names: Sequence[str] = ()
-) -> tuple[list[LayerInfo], MissingPackageError | None]:
+) -> tuple[list[LayerInfo], MissingOpError | None]:
     """Run the detector on an (H, W, 3) RGB uint8 image and describe each layer, parents before children.
 
     Args:
@@ -75,7 +75,7 @@ def measure(
     with recorder:
         try:
             detector.predict(batch)
-        except MissingPackageError as error:
+        except MissingOpError as error:
             missing = error
     first = {record.target: record.value for record in reversed(recorder.records)}
     layers = []

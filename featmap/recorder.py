@@ -115,7 +115,7 @@ class ActivationRecorder:
         order = {target: index for index, target in enumerate(self.targets)}
         if self.strict:
             for target in self.targets:
-                if not self.calls(target):
+                if not self.calls(target) and not target.optional:
                     raise LayerError(self._never_ran(target))
         return sorted(self._records, key=lambda record: (order[record.target], record.call))
 

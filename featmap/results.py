@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from featmap.errors import OutputError
 from featmap.sinks import exact_file, save_image
 from featmap.structures import Detections, FeatureMap, Rendering
 
@@ -25,10 +27,10 @@ class Result:
     """
 
     name: str
-    renderings: tuple[Rendering, ...]
-    maps: tuple[FeatureMap, ...]
-    predictions: Detections | None
-    original: np.ndarray
+    renderings: tuple[Rendering, ...] = field(repr=False)
+    maps: tuple[FeatureMap, ...] = field(repr=False)
+    predictions: Detections | None = field(repr=False)
+    original: np.ndarray = field(repr=False)
     location: str = ''
 
     @property
@@ -44,16 +46,28 @@ class Result:
     def save(self, path: str | Path) -> Path:
         """Write the picture and return its path; the suffix chooses the format, none means PNG.
 
-        Of several pages the second goes to ``name_2.png``, and so on.
+        Of several pages the second goes to ``name.page2.png``, and so on.
         """
         return self.save_pages(path)[0]
 
-    def save_pages(self, path: str | Path) -> list[Path]:
-        """As :meth:`save`; returns the path of every page."""
+    def save_pages(self, path: str | Path, taken: Collection[Path] = ()) -> list[Path]:
+        """As :meth:`save`; returns the path of every page.
+
+        Args:
+            path: Where the first page goes.
+            taken: Resolved paths that further pages must not overwrite, such as inputs.
+
+        Raises:
+            OutputError: before anything is written, where a page would overwrite one of them.
+        """
         target = exact_file(path)
-        written = []
-        for number, rendering in enumerate(self.renderings, start=1):
-            page = target if number == 1 else target.with_name(f'{target.stem}_{number}{target.suffix}')
+        pages = [target]
+        for number in range(2, len(self.renderings) + 1):
+            pages.append(target.with_name(f'{target.stem}.page{number}{target.suffix}'))
+            if pages[-1].resolve() in taken:
+                raise OutputError(
+                    f'page {number} of {str(target)!r} would overwrite {str(pages[-1])!r}: choose another name'
+                )
+        for page, rendering in zip(pages, self.renderings):
             save_image(rendering.image, page)
-            written.append(page)
-        return written
+        return pages

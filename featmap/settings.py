@@ -20,7 +20,7 @@ class Settings:
         channel_reduction: A reducer's name, a ``dict(type=...)``, a list of them to apply in turn, or None for
             channels as they are.
         topk: With ``channel_reduction`` None, how many channels; -1 draws a 1- or 3-channel map as it is.
-        channels: With the reducer ``channels``: numbers, or ``all``.
+        channels: Numbers, or ``all``; chooses the reducer ``channels`` where none is given along with it.
         abs: Whether ``topk`` and ``select_max`` rank by magnitudes, so that negative answers count.
         components: How many planes or groups ``pca``, ``nmf`` and ``kmeans`` make; None for their own default.
         basis: A file with a basis of ``pca`` to use; None to fit one.
@@ -94,6 +94,8 @@ def merge(*layers: Mapping[str, Any]) -> Settings:
     """
     given: dict[str, Any] = {}
     for layer in layers:
+        if layer.get('channels') is not None and 'channel_reduction' not in layer:
+            given['channel_reduction'] = 'channels'
         for name, value in layer.items():
             if name not in NAMES:
                 raise OptionError(
@@ -102,6 +104,30 @@ def merge(*layers: Mapping[str, Any]) -> Settings:
                 )
             given[name] = _typed(name, value)
     return Settings(**given)
+
+
+_COMPANIONS = {
+    'topk': (None, 'topk'),
+    'abs': (None, 'topk', 'select_max'),
+    'channels': ('channels',),
+    'components': ('pca', 'nmf', 'kmeans'),
+    'basis': ('pca',),
+}
+"""Options that only some reducers read, and those reducers."""
+
+
+def check_companions(given: Iterable[str], reduction: Any) -> None:
+    """Refuse options that the chosen reducer would silently ignore.
+
+    Raises:
+        OptionError: for the first of them, with the reducers that it goes with.
+    """
+    steps = reduction if isinstance(reduction, (list, tuple)) else [reduction]
+    chosen = [step.get('type') if isinstance(step, Mapping) else step for step in steps]
+    for name, reducers in _COMPANIONS.items():
+        if name in given and not set(chosen) & set(reducers):
+            wanted = ' or '.join(map(str, reducers))
+            raise OptionError(f'--{name} goes with --channel-reduction {wanted}, got {", ".join(map(str, chosen))}')
 
 
 def parse_arrangement(value: Any) -> tuple[int, int] | None:

@@ -9,7 +9,7 @@ import re
 import stat
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
 from typing import Union
@@ -48,6 +48,21 @@ class Source:
         if _is_url(self.location):
             return decode_image(_download(self.location), self.location)
         return read_image(Path(self.location))
+
+
+@dataclass(frozen=True)
+class LoadedSource(Source):
+    """A source that was read already: a pipe can be read but once.
+
+    Attributes:
+        pixels: RGB (H, W, 3), uint8.
+    """
+
+    pixels: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 3), np.uint8), compare=False, repr=False)
+
+    def read(self) -> np.ndarray:
+        """The image."""
+        return self.pixels
 
 
 def read_image(data_or_path: bytes | str | os.PathLike[str]) -> np.ndarray:

@@ -91,6 +91,7 @@ class FeatMapVisualizer(Visualizer):
         detections: Detections | None = None,
         title: str = 'image',
         run: Range | None = None,
+        scales: Sequence[Sequence[Range]] | None = None,
     ) -> Rendering:
         """One picture: the original with its detections, then a panel for each plane of each map.
 
@@ -100,25 +101,35 @@ class FeatMapVisualizer(Visualizer):
             detections: Drawn with class and score on the original and as outlines on the panels; None for none.
             title: Label of the original.
             run: The range of the whole run, for the norm ``run``; by default that of these maps.
+            scales: For each map the range of each plane; by default what the norm makes of these maps.
 
         Raises:
             DrawError: where a map holds no finite value on the image, or belongs to an image of another size.
         """
-        height, width = image.shape[:2]
-        head = [title, f'{width}×{height}']
+        if scales is None:
+            scales = scales_of(maps, self.look.norm, run)
+        return self._draw(image, maps, scales, detections, [title, f'{image.shape[1]}×{image.shape[0]}'])
+
+    def _draw(
+        self,
+        image: np.ndarray,
+        maps: Sequence[FeatureMap],
+        scales: Sequence[Sequence[Range]],
+        detections: Detections | None,
+        head: list[str],
+    ) -> Rendering:
         original = image
         if detections is not None:
             original = draw_boxes(image, detections)
-            head.append('1 detection' if len(detections) == 1 else f'{len(detections)} detections')
-        for item in maps:
-            if item.geometry.image_shape != (height, width):
-                raise DrawError(
-                    f'{item.name} belongs to an image of {item.geometry.image_shape}, got one of {(height, width)}'
-                )
+            head = [*head, '1 detection' if len(detections) == 1 else f'{len(detections)} detections']
         groups = []
-        for item, scales in zip(maps, scales_of(maps, self.look.norm, run)):
+        for item, ranges in zip(maps, scales):
+            if item.geometry.image_shape != image.shape[:2]:
+                raise DrawError(
+                    f'{item.name} belongs to an image of {item.geometry.image_shape}, got one of {image.shape[:2]}'
+                )
             cells = []
-            for panel in panels_of(image, item, scales, self.look):
+            for panel in panels_of(image, item, ranges, self.look):
                 picture = panel.image
                 if detections is not None and len(detections):
                     picture = draw_boxes(picture, detections, tags=False)
@@ -135,27 +146,35 @@ class FeatMapVisualizer(Visualizer):
         title: str = 'image',
         run: Range | None = None,
     ) -> tuple[Rendering, ...]:
-        """As :meth:`draw_maps`, but a map of more than 64 planes gets pages of its own, panels up to 320 pixels wide.
+        """As :meth:`draw_maps`, but a map of more planes than a page holds gets its own, panels up to 320 pixels.
 
-        The other maps, if any, share the first page.
+        A page holds what the arrangement has places for, else 64. The other maps, if any, share the first page.
         """
-        large = [item for item in maps if len(item) > _PLANES_A_PAGE]
-        if not large:
+        limit = self.arrangement[0] * self.arrangement[1] if self.arrangement else _PLANES_A_PAGE
+        if all(len(item) <= limit for item in maps):
             return (self.draw_maps(image, maps, detections, title, run),)
-        small = [item for item in maps if len(item) <= _PLANES_A_PAGE]
-        pages = [self.draw_maps(image, small, detections, title, run)] if small else []
+        # Found once: a range that is shared is shared by all pages.
+        scales = scales_of(maps, self.look.norm, run)
+        small = [index for index, item in enumerate(maps) if len(item) <= limit]
+        pages = []
+        if small:
+            few = [maps[index] for index in small]
+            pages = [self.draw_maps(image, few, detections, title, run, scales=[scales[index] for index in small])]
         scale = min(_PAGE_PANEL / max(image.shape[:2]), 1.0)
         shape = (max(round(image.shape[0] * scale), 1), max(round(image.shape[1] * scale), 1))
+        head = [title, f'{image.shape[1]}×{image.shape[0]}']
         thumb = image if scale == 1 else cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA)
-        for item in large:
+        for item, ranges in zip(maps, scales):
+            if len(item) <= limit:
+                continue
             item = replace(item, geometry=item.geometry.resized(shape))
-            for first in range(0, len(item), _PLANES_A_PAGE):
-                chosen = slice(first, first + _PLANES_A_PAGE)
+            for first in range(0, len(item), limit):
+                chosen = slice(first, first + limit)
                 part = replace(
                     item, values=item.values[chosen], channels=item.channels[chosen], names=item.names[chosen],
                     ranges=item.ranges[chosen],
                 )  # fmt: skip
-                pages.append(self.draw_maps(thumb, [part], None, title, run))
+                pages.append(self._draw(thumb, [part], [ranges[chosen]], None, head))
         return tuple(pages)
 
     def add_maps(

@@ -33,6 +33,7 @@ FLOORS = [
     ['decoding'],
     ['sources'],
     ['sinks'],
+    ['figure'],
     ['arrays'],
     ['storage'],
     ['results'],

@@ -15,7 +15,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-from featmap.errors import MissingPackageError
+from featmap.errors import MissingOpError, MissingPackageError
 
 EXTENSION = 'mmcv._ext'
 INSTALL_LITE = 'pip install mmcv-lite==2.0.1'
@@ -72,7 +72,7 @@ def _missing_op(name: str) -> Callable[..., Any]:
         raise AttributeError(f'module {EXTENSION!r} has no attribute {name!r}')
 
     def op(*args: Any, **kwargs: Any) -> Any:
-        raise MissingPackageError(
+        raise MissingOpError(
             f"the op '{name}' needs the compiled ops of full mmcv, which is not installed: {INSTALL_FULL}"
         )
 

@@ -66,8 +66,25 @@ class Chain(Reducer):
     def __call__(self, features: Tensor, weights: Tensor) -> Reduction:
         result = reduce(self.steps[0], features, weights)
         for step in self.steps[1:]:
-            result = reduce(step, result.values, weights)
+            before, result = result, reduce(step, result.values, weights)
+            result = replace(result, channels=_traced(result.channels, before.channels))
         return result
+
+
+_Numbers = Union[tuple[Union[int, None], ...], Tensor]
+
+
+def _traced(planes: _Numbers, channels: _Numbers) -> _Numbers:
+    """Numbers of planes as the channels that those planes show: the second of channels 5 and 7 is channel 7."""
+    if isinstance(channels, Tensor):
+        known = planes if isinstance(planes, Tensor) else [plane for plane in planes if plane is not None]
+        return channels[known] if len(known) == len(planes) else (None,) * len(planes)
+    if isinstance(planes, Tensor):
+        known = [channel for channel in channels if channel is not None]
+        if len(known) < len(channels):
+            return (None,) * len(planes)
+        return torch.tensor(known, device=planes.device)[planes]
+    return tuple(None if plane is None else channels[plane] for plane in planes)
 
 
 def build_reducer(name: Any, topk: int = 4, **options: Any) -> AnyReducer:
@@ -90,7 +107,8 @@ def build_reducer(name: Any, topk: int = 4, **options: Any) -> AnyReducer:
     kind = cfg.pop('type', None)
     # Not REDUCERS.get(), which imports and returns whatever Python object a dotted name stands for.
     REDUCERS.import_from_location()
-    maker = REDUCERS.module_dict.get(kind.removeprefix('featmap.')) if isinstance(kind, str) else kind
+    kind = kind.removeprefix('featmap.') if isinstance(kind, str) else kind
+    maker = REDUCERS.module_dict.get(kind) if isinstance(kind, str) else kind
     if isinstance(kind, str) and maker is None:
         known = sorted(REDUCERS.module_dict)
         raise OptionError(

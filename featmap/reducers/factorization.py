@@ -70,11 +70,19 @@ class KMeans(Reducer):
         distinct = len(np.unique(cells, axis=0))
         model = cluster.KMeans(min(self.k, distinct), n_init=4, random_state=0)
         found = model.fit_predict(cells)
+        found = _first_alike(model.cluster_centers_)[found]
         sizes = np.bincount(found, minlength=model.n_clusters)
         rank = np.empty_like(sizes)
         rank[np.argsort(-sizes, kind='stable')] = np.arange(len(sizes))
         planes = _scatter(rank[found][None].astype(np.float32), inside, features)
-        return Reduction(planes, (None,), names=(f'{model.n_clusters} segments',), kind='segments')
+        count = int((sizes > 0).sum())
+        return Reduction(planes, (None,), names=(f'{count} segment{"s" * (count > 1)}',), kind='segments')
+
+
+def _first_alike(centers: np.ndarray) -> np.ndarray:
+    """For each of (k, C) centres the first that is the same but for rounding: a segment of noise is no segment."""
+    distances = np.linalg.norm(centers[:, None] - centers[None], axis=-1)
+    return (distances <= 1e-5 * np.linalg.norm(centers, axis=1).max()).argmax(axis=1)
 
 
 def _content_rows(features: Tensor, weights: Tensor) -> tuple[np.ndarray, np.ndarray]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -30,25 +31,35 @@ class Basis:
 
 
 class _Moments:
-    """Count, sum and second moment of the features of cells, in float64, added up over maps."""
+    """Count, mean and scatter about the mean of the features of cells, in float64, added up over maps.
+
+    Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979: where
+    the mean is large, a sum of squares less the square of the mean would keep few digits.
+    """
 
     def __init__(self, channels: int) -> None:
         self.count = 0
-        self.total = torch.zeros(channels, dtype=torch.float64)
-        self.second = torch.zeros(channels, channels, dtype=torch.float64)
+        self.mean = torch.zeros(channels, dtype=torch.float64)
+        self.scatter = torch.zeros(channels, channels, dtype=torch.float64)
 
     def add(self, columns: Tensor) -> None:
-        self.count += columns.shape[1]
-        self.total += columns.double().sum(dim=1).cpu()
+        count = columns.shape[1]
+        if not count:
+            return
+        mean = columns.double().mean(dim=1)
         # One product in float32 a map, on the model's device; only the sum over maps needs the digits.
-        self.second += (columns @ columns.T).double().cpu()
+        centred = columns - mean.float()[:, None]
+        step = mean.cpu() - self.mean
+        total = self.count + count
+        self.scatter += (centred @ centred.T).double().cpu()
+        self.scatter += torch.outer(step, step) * (self.count * count / total)
+        self.mean += step * (count / total)
+        self.count = total
 
     def basis(self, k: int) -> Basis:
-        mean = self.total / max(self.count, 1)
-        covariance = self.second / max(self.count, 1) - torch.outer(mean, mean)
-        values, vectors = torch.linalg.eigh(covariance)
+        values, vectors = torch.linalg.eigh(self.scatter / max(self.count, 1))
         values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
-        return Basis(mean.float(), fix_signs(vectors[:, :k].float()), values[:k].float(), float(values.sum()))
+        return Basis(self.mean.float(), fix_signs(vectors[:, :k].float()), values[:k].float(), float(values.sum()))
 
 
 @REDUCERS.register_module('pca')
@@ -76,7 +87,11 @@ class PCA(Reducer):
         self._moments: dict[int, _Moments] = {}
         self.needs_fit = basis is None
         if basis is not None:
-            self.bases = load_bases(basis)
+            # A file may hold more components than are wanted.
+            self.bases = {
+                channels: replace(held, directions=held.directions[:, :k], variances=held.variances[:k])
+                for channels, held in load_bases(basis).items()
+            }
 
     def observe(self, features: Tensor, weights: Tensor) -> None:
         """Let the features of one map, as for a call, take part in the fit."""
@@ -148,7 +163,7 @@ def load_bases(path: str | Path) -> dict[int, Basis]:
                 )
                 for count in counts
             }
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, BadZipFile) as error:
         raise SourceError(f'{str(path)!r} holds no basis: {first_line(error)}; write one with --save-basis') from error
     if not bases:
         raise SourceError(f'{str(path)!r} holds no basis; write one with --save-basis')

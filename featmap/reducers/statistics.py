@@ -34,7 +34,8 @@ class PixelMax(_PerCell):
     """The largest channel at each cell: shows every strong answer, whichever channel gives it."""
 
     def statistic(self, features: Tensor) -> Tensor:
-        return features.amax(dim=0).float()
+        lowest, largest = torch.aminmax(features, dim=0)
+        return torch.where(torch.isfinite(lowest), largest, lowest).float()
 
 
 @REDUCERS.register_module('mean_abs')

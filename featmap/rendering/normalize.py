@@ -23,13 +23,14 @@ class Range:
     @property
     def ends(self) -> tuple[str, str]:
         """Both ends as text, with as many digits as it takes to tell them apart."""
+        low, high = self.low + 0.0, self.high + 0.0  # no minus before a zero
         if self.constant:
-            return (f'{self.low:.3g}',) * 2
-        pairs = ((f'{self.low:.{digits}g}', f'{self.high:.{digits}g}') for digits in range(3, 18))
+            return (f'{low:.3g}',) * 2
+        pairs = ((f'{low:.{digits}g}', f'{high:.{digits}g}') for digits in range(3, 18))
         return next(pair for pair in pairs if pair[0] != pair[1])
 
     def __str__(self) -> str:
-        text = f'constant {self.low:.3g}' if self.constant else ' … '.join(self.ends)
+        text = f'constant {self.ends[0]}' if self.constant else ' … '.join(self.ends)
         return text + (f', {self.bad} non-finite' if self.bad else '')
 
 

@@ -124,8 +124,11 @@ def _segments(image: np.ndarray, numbers: np.ndarray, axes: Axes, alpha: float) 
 
 def _concepts(image: np.ndarray, item: FeatureMap, scales: Sequence[Range], axes: Axes, look: Look) -> PanelImage:
     """Each pixel in the colour of its strongest plane, the more opaque the stronger."""
-    levels, visible = warp_levels(item.values, scales, axes)
-    winner = levels.argmax(axis=0)
+    # Parts are never negative, so that what a part has no share in is bare, whatever the panels' scale begins at.
+    scale = Range(max(min(s.low for s in scales), 0.0), max(s.high for s in scales))
+    levels, visible = warp_levels(item.values, [scale] * len(scales), axes)
+    # Not of the levels: where the scale ends several may be at their highest.
+    winner = (axes[0] @ np.nan_to_num(item.values, posinf=0.0, neginf=0.0) @ axes[1].T).argmax(axis=0)
     strength = levels.max(axis=0).astype(np.float32)[..., None] / 255
     if visible is not None:
         strength = strength * visible[..., None]

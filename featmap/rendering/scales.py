@@ -26,6 +26,8 @@ def scales_of(maps: Sequence[FeatureMap], norm: Norm = MAP_NORM, run: Range | No
     Raises:
         DrawError: where a plane holds no finite value on the image.
     """
+    if not maps:
+        return []
     own = [_own_ranges(item) for item in maps]
     if norm.kind == 'layer':
         layers: dict[str, Range] = {}
@@ -83,11 +85,15 @@ def _put(own: Range, scale: Range) -> Range:
 
 
 def _percentiles(item: FeatureMap, own: tuple[Range, ...], norm: Norm) -> tuple[Range, ...]:
-    ranges = []
-    for plane, before in zip(item.content, own):
-        low, high = np.percentile(plane[np.isfinite(plane)], [norm.low, norm.high])
-        ranges.append(Range(float(low), float(high), before.bad))
-    return tuple(ranges)
+    if item.kind != 'heat':
+        return tuple(_put(before, _percentile(item.content, union(own), norm)) for before in own)
+    return tuple(_put(before, _percentile(plane, before, norm)) for plane, before in zip(item.content, own))
+
+
+def _percentile(values: np.ndarray, own: Range, norm: Norm) -> Range:
+    low, high = np.percentile(values[np.isfinite(values)], [norm.low, norm.high])
+    # Where most cells are alike both percentiles are: a flat picture would hide the others.
+    return Range(float(low), float(high)) if high > low else own
 
 
 def _symmetric(scale: Range) -> Range:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -33,9 +34,15 @@ class Cell:
     scale: Range | None = None
 
 
-def near_square(count: int) -> tuple[int, int]:
-    """Rows and columns for ``count`` panels: as many columns as the root rounded up, no empty row."""
-    columns = max(math.isqrt(max(count, 1) - 1) + 1, 1)
+def near_square(count: int, shape: tuple[int, int] | None = None) -> tuple[int, int]:
+    """Rows and columns for ``count`` panels: as many columns as the root rounded up, no empty row.
+
+    For panels of a (height, width) ``shape`` that are more than twice as long as wide, or as wide as long, the picture
+    is made near-square rather than the count.
+    """
+    aspect = 1.0 if shape is None else shape[1] / shape[0]
+    stretch = aspect if not 0.5 <= aspect <= 2 else 1.0
+    columns = min(max(math.ceil(math.sqrt(max(count, 1) / stretch) - 1e-9), 1), max(count, 1))
     return max(-(-count // columns), 1), columns
 
 
@@ -73,47 +80,57 @@ def tile(
     """
     if all(len(group) == 1 for group in groups):
         cells = [original, *(group[0] for group in groups)]
-        _, columns = near_square(len(cells))
-        places = [(index // columns, index % columns) for index in range(len(cells))]
-    else:
-        cells, places = _blocks(original, groups, arrangement)
-    return _compose(cells, places, labels)
+        _, columns = near_square(len(cells), original.image.shape[:2])
+        return _compose(cells, [Place(*divmod(index, columns)) for index in range(len(cells))], labels)
+    return _compose(*_blocks(original, groups, arrangement), labels)
+
+
+class Place(NamedTuple):
+    """Where a panel stands: its row and column, and how many gaps between blocks lie above and left of it."""
+
+    row: int
+    column: int
+    above: int = 0
+    left: int = 0
 
 
 def _blocks(
     original: Cell, groups: Sequence[Sequence[Cell]], arrangement: tuple[int, int] | None
-) -> tuple[list[Cell], list[tuple[int, int]]]:
+) -> tuple[list[Cell], list[Place]]:
+    """The blocks right of the original: a few one below the other, many in a near-square grid."""
     shapes = [check_arrangement(arrangement, len(group)) for group in groups]
     block_rows, block_columns = max(rows for rows, _ in shapes), max(columns for _, columns in shapes)
-    _, across = near_square(len(groups))
-    cells, places = [original], [(0, 0)]
+    across = 1 if len(groups) <= 4 else near_square(len(groups))[1]
+    cells, places = [original], [Place(0, 0)]
     for number, (group, (_, columns)) in enumerate(zip(groups, shapes)):
-        top, left = number // across * block_rows, 1 + number % across * block_columns
+        down, right = divmod(number, across)
         for index, cell in enumerate(group):
+            row, column = divmod(index, columns)
             cells.append(cell)
-            places.append((top + index // columns, left + index % columns))
+            places.append(Place(down * block_rows + row, 1 + right * block_columns + column, down, right + 1))
     return cells, places
 
 
-def _compose(cells: list[Cell], places: list[tuple[int, int]], labels: bool) -> Rendering:
+def _compose(cells: list[Cell], places: list[Place], labels: bool) -> Rendering:
     height, width = cells[0].image.shape[:2]
     gap = max(round(min(height, width) / 80), 2)
     size = font_size(height, width)
-    cell_width, strip, lines = width, 0, [[''] for _ in cells]
+    strip, lines = 0, [[''] for _ in cells]
+    # Text that does not fit a tiny image makes its cell wider, never the panel.
+    bars = [cell.scale for cell in cells if cell.colors is not None and cell.scale is not None]
+    cell_width = max([width, *(_bar_width(scale, size) for scale in bars)])
     if labels:
-        # Text that does not fit a tiny image makes its cell wider, never the panel.
         longest = max(text_width(part, size) for cell in cells for part in wrap(cell.label, size, 0))
-        cell_width = max(width, longest + 4)
+        cell_width = max(cell_width, longest + 4)
         lines = [wrap(cell.label, size, cell_width) for cell in cells]
         strip = max(len(text) for text in lines) * line_height(size) + size // 2
-    rows = max(row for row, _ in places) + 1
-    columns = max(column for _, column in places) + 1
-    bar = line_height(size) if any(cell.colors is not None for cell in cells) else 0
+    bar = line_height(size) if bars else 0
     step_y, step_x = height + strip + bar + gap, cell_width + gap
-    picture = np.full((rows * step_y + gap, columns * step_x + gap, 3), _WHITE, dtype=np.uint8)
+    corners = [(gap + p.row * step_y + p.above * 3 * gap, gap + p.column * step_x + p.left * 3 * gap) for p in places]
+    extent = max(y for y, _ in corners) + step_y, max(x for _, x in corners) + step_x
+    picture = np.full((*extent, 3), _WHITE, dtype=np.uint8)
     panels = []
-    for cell, text, (row, column) in zip(cells, lines, places):
-        y, x = gap + row * step_y, gap + column * step_x
+    for cell, text, (y, x) in zip(cells, lines, corners):
         if labels:
             picture[y : y + strip, x : x + cell_width] = draw_lines(text, size, (strip, cell_width))
         picture[y + strip : y + strip + height, x : x + width] = cell.image
@@ -126,11 +143,21 @@ def _compose(cells: list[Cell], places: list[tuple[int, int]], labels: bool) -> 
     return Rendering(picture, tuple(panels))
 
 
+def _bar_width(scale: Range, size: int) -> int:
+    """The least width of a bar that has room for its numbers and some colours."""
+    text = _bar_text(size)
+    return sum(text_width(end, text) for end in scale.ends) + 2 * (size // 2) + 10
+
+
+def _bar_text(size: int) -> int:
+    return max(round(size * 0.8), 8)
+
+
 def _color_bar(colors: np.ndarray, scale: Range, shape: tuple[int, int], size: int) -> np.ndarray:
     """The table from low to high with the values of its ends, on a strip of (height, width)."""
     height, width = shape
     low, high = scale.ends
-    text = max(round(size * 0.8), 8)
+    text = _bar_text(size)
     strip = draw_lines([low], text, shape)
     right = text_width(high, text) + 1
     if right < width:

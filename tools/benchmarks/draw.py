@@ -27,6 +27,7 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 _GRID_GOAL = 30
 _MEMORY_ROUNDS = 3
+MEMORY_CHANNELS = 512
 
 
 def run(context: Context) -> list[Row]:
@@ -65,9 +66,9 @@ def _memory(context: Context) -> Row:
     taken: dict[str, list[float]] = {'featmap': [], 'mmengine': []}
     for _ in range(min(context.rounds, _MEMORY_ROUNDS)):
         for name, megabytes in taken.items():
-            megabytes.append(float(run_python(SCRIPT, name)))
+            megabytes.append(float(run_python(SCRIPT, name, MEMORY_CHANNELS)))
     return Row(
-        'memory of one draw, mean of 512x20x20 onto 1333x800',
+        f'memory of one draw, mean of {MEMORY_CHANNELS}x20x20 onto 1333x800',
         median(taken['featmap']),
         median(taken['mmengine']),
         'MMEngine',

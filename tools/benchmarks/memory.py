@@ -1,4 +1,6 @@
-"""How much memory one draw takes: ``python memory.py featmap|mmengine``, a fresh process each, prints megabytes.
+"""How much memory one draw takes: ``python memory.py featmap|mmengine CHANNELS`` prints megabytes.
+
+Each draw has a fresh process.
 
 The peak of the process's resident size counts what torch, NumPy and OpenCV allocate alike. It is reset before the draw,
 after all imports and a tiny draw.
@@ -22,8 +24,8 @@ VISUALIZERS = {
 }
 
 
-def main(who: str) -> float:
-    """Megabytes by which drawing (512, 20, 20) onto 1333x800 raises the peak."""
+def main(who: str, channels: int) -> float:
+    """Megabytes by which drawing (channels, 20, 20) onto 1333x800 raises the peak."""
     import numpy as np
     import torch
 
@@ -33,7 +35,7 @@ def main(who: str) -> float:
     warnings.simplefilter('ignore')
     image = np.zeros((800, 1333, 3), dtype=np.uint8)
     image[:] = np.arange(1333, dtype=np.uint8)[:, None]  # pages that are only zero may not be resident
-    features = torch.randn(512, 20, 20)
+    features = torch.randn(channels, 20, 20)
     with torch.no_grad():
         visualizer.draw_featmap(features[:4, :2, :2], image[:16, :16], 'squeeze_mean')
         before = settle()
@@ -73,4 +75,4 @@ def _status(name: str) -> int:
 
 
 if __name__ == '__main__':
-    print(f'{main(sys.argv[1]):.3f}')
+    print(f'{main(sys.argv[1], int(sys.argv[2])):.3f}')
