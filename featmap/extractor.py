@@ -98,7 +98,11 @@ class MapExtractor:
         else:
             maps = tuple(self._feature_maps(recorder, self._batch.geometries[0]))
             if not maps and recorder is not self._scout:
-                raise LayerError(f'none of the {len(self.targets)} layers that the pattern matches put out a map')
+                names = ', '.join(target.name for target in self.targets[:3])
+                raise LayerError(
+                    f'none of the {len(self.targets)} layers that the pattern matches ({names}, …) puts out a map; '
+                    'match deeper ones, such as neck.*.*'
+                )
             return maps, detections
         finally:
             self._batch = None

@@ -1,6 +1,5 @@
 """The registries, children of MMEngine's: what is registered there is found here too, and the other way by scope."""
 
-from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import VISUALIZERS as MMENGINE_VISUALIZERS
 from mmengine.registry import Registry
 
@@ -11,6 +10,3 @@ VISUALIZERS = Registry('visualizer', parent=MMENGINE_VISUALIZERS, scope=SCOPE, l
 
 REDUCERS = Registry('reducer', scope=SCOPE, locations=['featmap.reducers'])
 """Reducers: (C, h, w) features to (K, h, w) planes. See :mod:`featmap.reducers.base`."""
-
-HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope=SCOPE)
-"""MMEngine runner hooks."""

@@ -44,7 +44,7 @@ class FeatureMap:
 
     Attributes:
         values: (K, h, w) float32 planes at the layer's own resolution.
-        layer: The layer's name as it was asked for.
+        layer: The layer's name, a pattern resolved.
         shape: (C, h, w) of what the layer put out.
         stride: ``(sy, sx)``, network input pixels per cell.
         geometry: How the original image lies in the network input.

@@ -506,3 +506,22 @@ def test_weights_of_a_checkpoint(tmp_path: Path) -> None:
     assert torch.equal(loaded.model.backbone.stem.conv.weight, weights['backbone.stem.conv.weight'])
     assert loaded.detector.classes == ('red', 'green')
     assert not np.array_equal(loaded(IMAGE).maps[0].values, random(IMAGE).maps[0].values)
+
+
+def test_a_reducer_that_writes_to_its_weights_spoils_nothing(vis: FeatMapInferencer, monkeypatch) -> None:
+    before = vis(IMAGE)
+    monkeypatch.setattr(vis.extractor, 'reducer', lambda features, weights: features.mean(0) * weights.mul_(0))
+    vis(IMAGE)
+    monkeypatch.undo()
+    np.testing.assert_array_equal(vis(IMAGE).image, before.image)
+
+
+def test_a_pattern_passes_over_layers_that_never_run_or_put_out_no_map(vis: FeatMapInferencer) -> None:
+    from featmap.layers import resolve
+
+    names = [target.name for target in resolve(vis.model, ['neck.*', 'neck.out_layers.*'])]
+    assert 'neck.out_layers' in names
+    extractor = vis.extractor
+    found = type(extractor)(vis.detector, ['neck.*', 'neck.out_layers.*'], extractor.reducer, 'x', boxes=False)
+    maps, _ = found.extract(IMAGE)
+    assert {item.layer for item in maps} >= {f'neck.out_layers.{level}' for level in range(3)}

@@ -281,3 +281,10 @@ def test_a_path_that_leads_nowhere_is_answered_with_those_that_lead_somewhere(ou
 def test_a_picked_part_that_is_no_map_is_refused():
     with pytest.raises(LayerError, match=r'neck puts out no feature map: \[1\] is a NoneType'):
         maps_of((P3, None), INPUT, path=('1',), layer='neck')
+
+
+def test_averaged_attention_is_no_map():
+    weights = torch.rand(1, 300, 300).softmax(dim=-1)  # a grid of 15x20 at stride 32 has 300 tokens too
+    with pytest.raises(LayerError, match='attention'):
+        maps_of(weights, (480, 640))
+    assert maps_of(torch.randn(1, 300, 300), (480, 640))[0].features.shape == (1, 300, 15, 20)

@@ -55,7 +55,14 @@ def test_ends_that_are_not_in_order_or_out_of_reach(text):
 
 @pytest.mark.parametrize(
     ('text', 'note'),
-    [('map', ''), ('layer', 'layer'), ('run', 'run'), ('0,1', 'fixed'), ('p1,p99', 'p1–p99'), ('p0.5,p100', 'p0.5–p100')],
+    [
+        ('map', ''),
+        ('layer', 'layer'),
+        ('run', 'run'),
+        ('0,1', 'fixed'),
+        ('p1,p99', 'p1–p99'),
+        ('p0.5,p100', 'p0.5–p100'),
+    ],
 )
 def test_the_note_says_what_a_range_is_when_it_is_not_the_planes_own(text, note):
     assert parse_norm(text).note == note

@@ -115,7 +115,11 @@ def test_leading_components_against_the_svd(matrix, count):
     for index in range(min(kept, 3)):
         following = singular[index + 1] if index + 1 < len(singular) else 0
         before = singular[index - 1] if index else np.inf
-        if singular[index] > 1.2 * following and before > 1.2 * singular[index] and singular[index] > 0.05 * singular[0]:
+        if (
+            singular[index] > 1.2 * following
+            and before > 1.2 * singular[index]
+            and singular[index] > 0.05 * singular[0]
+        ):
             assert abs(left[:, index] @ directions[:, index]) == pytest.approx(1, abs=1e-4)
 
 

@@ -235,6 +235,7 @@ def test_a_label_names_the_channel_of_the_layer_not_of_the_step_before(steps, ch
 @pytest.mark.parametrize('second', ['topk', 'numbers'])
 def test_numbers_that_stay_on_a_device_are_traced_too(first, second):
     """On a CUDA device the chosen numbers are tensors; here they are given as such."""
+
     def chosen(kind, *numbers):
         given = torch.tensor(numbers) if kind == 'topk' else numbers
         return lambda maps, weights: Reduction(maps[list(numbers)], given)

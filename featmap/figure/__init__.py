@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from io import BytesIO
@@ -91,8 +92,8 @@ def save_figure(
         matplotlib.rcParams.update(_STYLE)
         sheet = Sheet(original, lines, width, look.colors)
         size = (width, sheet.height)
-        if suffix == '.png':  # Agg rounds down
-            size = ((round(width * dpi) + 1e-6) / dpi, (round(sheet.height * dpi) + 1e-6) / dpi)
+        if suffix == '.png':  # whole pixels; Agg rounds down
+            size = ((round(width * dpi) + 1e-6) / dpi, (math.ceil(sheet.height * dpi) + 1e-6) / dpi)
         figure = Figure(size, dpi=dpi, facecolor='white')
         sheet.draw(figure, detections, resampled=suffix == '.png')
         buffer = BytesIO()

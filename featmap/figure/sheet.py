@@ -127,7 +127,7 @@ class Sheet:
         return [_Text(_HEAD, bold=each) for each in name] + [_Text(self._size, plain=each) for each in rest]
 
     def draw(self, figure: Figure, detections: Detections | None, resampled: bool) -> None:
-        """Put all on a figure of this width and height; ``resampled`` where it has pixels of its own."""
+        """Put all on a figure of this size; ``resampled`` where it has pixels of its own."""
         for number, top in enumerate(self._tops):
             titles = max((_height(title) for column, _, title in self._cells[number] if column), default=0.0)
             self._write(figure, self._left + self._step, top - 3 - titles, self._heads[number])
@@ -148,19 +148,20 @@ class Sheet:
             self._bar(figure, (x, top, _BAR, bottom - top), tiles)
 
     def _axes(self, figure: Figure, place: tuple[float, float, float, float], label: str) -> Axes:
+        across, down = figure.get_size_inches() * 72
         x, y, width, height = place
-        bounds = (x / self._width, 1 - (y + height) / self._height, width / self._width, height / self._height)
+        bounds = (x / across, 1 - (y + height) / down, width / across, height / down)
         return figure.add_axes(bounds, label=label)
 
     def _write(self, figure: Figure, x: float, bottom: float, texts: Sequence[_Text]) -> None:
+        across, down = figure.get_size_inches() * 72
         for text in reversed(texts):
-            start, y = x, 1 - (bottom - 0.25 * text.size) / self._height
+            start, y = x, 1 - (bottom - 0.25 * text.size) / down
             if text.bold:
-                figure.text(x / self._width, y, text.bold, size=text.size, weight='bold', parse_math=False)
+                figure.text(x / across, y, text.bold, size=text.size, weight='bold', parse_math=False)
                 start += _measure(text.bold, text.size * _BOLD) + _GAP
             if text.plain:
-                size = min(text.size, self._size)
-                figure.text(start / self._width, y, text.plain, size=size, parse_math=False)
+                figure.text(start / across, y, text.plain, size=min(text.size, self._size), parse_math=False)
             bottom -= text.height
 
     def _bar(self, figure: Figure, place: tuple[float, float, float, float], tiles: Sequence[Tile]) -> None:

@@ -50,6 +50,14 @@ def write_bad_images(folder):
         ([IMAGE, *DETECTOR, '--topk', '-1', '--channel-reduction', 'None'], ['1 or 3', 'squeeze_mean']),
         ([IMAGE, *DETECTOR, '--topk', '5', '--channel-reduction', 'None', '--arrangement', '2', '2'], ['2 x 2', '5']),
         ([IMAGE, *DETECTOR, '--topk', '5', '--channel-reduction', 'squeeze_mean'], ['--topk', 'None']),
+        ([IMAGE, *DETECTOR, '--topk', '5'], ['--topk', 'None', 'select_max']),
+        ([IMAGE, *DETECTOR, '--components', '2'], ['--components', 'pca or nmf or kmeans']),
+        ([IMAGE, *DETECTOR, '--dpi', '300'], ['--dpi', '--figure']),
+        ([IMAGE, *DETECTOR, '--figure', 'x.docx'], ['.pdf', 'x.docx']),
+        ([IMAGE, *DETECTOR, '--save-maps', 'x.mat'], ['.npz', 'x.mat']),
+        ([IMAGE, *DETECTOR, '--norm', 'mapp'], ['mapp', 'layer']),
+        ([IMAGE, *DETECTOR, '--target-layers', 'neck.0'], ['neck[0]']),
+        ([IMAGE, *DETECTOR, '--target-layers', 'neck.*'], ['neck.*.*']),
         ([IMAGE, *DETECTOR, '--arrangement', '2'], ['arrangement', '2x3']),
         ([IMAGE, *DETECTOR, '--channel-reduction', 'sqeeze_mean'], ['sqeeze_mean', 'nearest: squeeze_mean']),
         ([IMAGE, *DETECTOR, '--colormap', 'jett'], ['jett', 'nearest: jet']),
@@ -154,3 +162,26 @@ def test_debug_shows_the_traceback(run_script):
     assert done.status == 1
     assert 'Traceback' in done.err
     assert 'SourceError' in done.err
+
+
+def test_an_error_of_one_image_does_not_end_the_run(run, tmp_path, photo, monkeypatch):
+    from featmap.registry import REDUCERS
+
+    monkeypatch.setattr(REDUCERS, '_module_dict', dict(REDUCERS._module_dict))
+    calls = []
+
+    @REDUCERS.register_module('fails_on_the_second')
+    def fails_on_the_second(features, weights):
+        calls.append(1)
+        if len(calls) == 2:
+            raise RuntimeError('out of memory')
+        return features.mean(0)
+
+    (tmp_path / 'in').mkdir()
+    for name in ('a.png', 'b.png', 'c.png'):
+        (tmp_path / 'in' / name).write_bytes(photo.read_bytes())
+    done = run('in', *DETECTOR, '--target-layers', 'neck[0]', '--channel-reduction', 'fails_on_the_second')
+    assert done.status == 1
+    assert done.out.splitlines() == ['output/a.png', 'output/c.png']
+    assert 'RuntimeError: out of memory' in done.err
+    assert done.err.splitlines()[-1].endswith('in/b.png')

@@ -255,3 +255,49 @@ def test_interrupted_run_keeps_finished_pictures_and_leaves_nothing_half_written
 def test_make_demo_prints_the_command_as_a_user_would_type_it():
     shown = subprocess.run(['make', '-n', 'demo'], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert 'demo/featmap_vis_demo.py demo/demo.jpg configs/demo/yolov5_n_demo.py demo/yolov5_n_demo.pth' in shown
+
+
+def test_pages_of_a_large_layer_are_written_and_printed(run, photo, tmp_path):
+    done = run(photo, *DETECTOR, '--channels', 'all', '--target-layers', 'neck[1]', '--no-boxes', '--out-file', 'p.png')
+    assert done.out.splitlines() == ['p.png', 'p.page2.png']  # 128 channels
+    assert files_under(tmp_path) == ['p.page2.png', 'p.png', 'photo.png']
+
+
+def test_pages_never_overwrite_an_input(run, photo, tmp_path):
+    photo.rename(tmp_path / 'p.page2.png')
+    before = (tmp_path / 'p.page2.png').read_bytes()
+    done = run('p.page2.png', *DETECTOR, '--channels', 'all', '--target-layers', 'neck[1]', '--out-file', 'p.png')
+    assert done.status == 2
+    assert 'p.page2.png' in done.error
+    assert (tmp_path / 'p.page2.png').read_bytes() == before
+    assert files_under(tmp_path) == ['p.page2.png']
+
+
+def test_an_image_can_come_through_a_pipe(run, photo, tmp_path):
+    pipe = tmp_path / 'pipe.png'
+    os.mkfifo(pipe)
+    writer = subprocess.Popen(['cp', str(photo), str(pipe)])
+    try:
+        assert run(pipe, *DETECTOR, '--out-file', 'x.png').status == 0
+    finally:
+        writer.kill()
+        writer.wait()
+
+
+def test_saved_maps_are_drawn_again_without_the_model(run, photo):
+    import featmap
+
+    options = ('--target-layers', 'neck', '--norm', 'run', '--save-maps', 'maps.npz', '--out-file', 'x.png')
+    done = run(photo, *DETECTOR, *options)
+    assert done.out.splitlines() == ['maps.npz', 'x.png']
+    assert np.array_equal(featmap.load_maps('maps.npz').draw().image, picture('x.png'))
+
+
+def test_extra_files_of_several_images_are_mirrored_in_a_folder(run, photo, tmp_path):
+    for name in ('in/a/dog.png', 'in/dog.png'):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(photo.read_bytes())
+    done = run('in', *DETECTOR, '--out-dir', 'out', '--save-features', 'raw.npz', '--target-layers', 'neck[0]')
+    assert done.status == 0
+    data = [f'{name}{suffix}' for name in ('a/dog.npz', 'dog.npz') for suffix in ('', '.json')]
+    assert files_under(tmp_path / 'raw') == data

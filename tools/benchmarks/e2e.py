@@ -125,16 +125,17 @@ def _cuda_rows(context: Context, full: FeatmapTool, half: FeatmapTool | None) ->
             ),
             Row(
                 f'peak memory on the card, {precision}', _peak(whole, context.device),
-                _peak(tool.forward, context.device), BARE, unit='MB', ratio_of='featmap/peer', note='weights included',
+                _peak(tool.forward, context.device), BARE, unit='MB', ratio_of='featmap/peer', note='above the weights',
             ),
         ]  # fmt: skip
     return rows
 
 
 def _peak(call: Call, device: torch.device) -> float:
-    """Megabytes that PyTorch holds on the card at most during a call."""
+    """Megabytes that a call takes on the card at most, above what PyTorch holds there before."""
     wait_for(device)
     torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
     call()
     wait_for(device)
-    return torch.cuda.max_memory_allocated(device) / 1e6
+    return (torch.cuda.max_memory_allocated(device) - before) / 1e6

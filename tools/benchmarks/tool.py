@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,10 @@ class FeatmapTool:
         )
         self.amp = amp
         self.source = list_sources(context.image())[0]
-        self.inputs = self.inferencer.detector.prepare([self.source.read()]).inputs
+        inputs = self.inferencer.detector.prepare([self.source.read()]).inputs
+        # The yardstick stays what OpenMMLab loads, whatever the tool does to its own model to be quick.
+        self._plain = copy.deepcopy(self.inferencer.model).to(memory_format=torch.contiguous_format)
+        self._inputs = inputs.contiguous()
 
     def __call__(self, out: Path) -> None:
         """Draw the image and write the picture."""
@@ -60,13 +64,13 @@ class FeatmapTool:
 
     def forward(self) -> None:
         """The bare network on the input as it is after preprocessing: backbone, neck and head, no post-processing."""
-        half = torch.float16 if self.inputs.is_cuda else torch.bfloat16
-        with torch.no_grad(), torch.autocast(self.inputs.device.type, dtype=half, enabled=self.amp):
-            self.inferencer.model(self.inputs, mode='tensor')
+        half = torch.float16 if self._inputs.is_cuda else torch.bfloat16
+        with torch.no_grad(), torch.autocast(self._inputs.device.type, dtype=half, enabled=self.amp):
+            self._plain(self._inputs, mode='tensor')
 
     def recorded_forward(self) -> None:
         """The same, with the layers recorded and reduced in their hooks."""
-        shape = (int(self.inputs.shape[-2]), int(self.inputs.shape[-1]))
+        shape = (int(self._inputs.shape[-2]), int(self._inputs.shape[-1]))
 
         def consume(target: Any, output: Any) -> list[Any]:
             found = maps_of(output, shape, 1, target.path, target.name)
@@ -74,5 +78,5 @@ class FeatmapTool:
             return [reduce(self.inferencer.reducer, one, torch.ones_like(one[0], dtype=torch.float32)) for one in maps]
 
         names = [target.name for target in self.inferencer.targets]
-        with ActivationRecorder(self.inferencer.model, names, consume):
+        with ActivationRecorder(self._plain, names, consume):
             self.forward()
