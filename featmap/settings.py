@@ -116,18 +116,25 @@ _COMPANIONS = {
 """Options that only some reducers read, and those reducers."""
 
 
-def check_companions(given: Iterable[str], reduction: Any) -> None:
-    """Refuse options that the chosen reducer would silently ignore.
+def check_companions(given: Mapping[str, Any], reduction: Any) -> None:
+    """Refuse options that the chosen reducer would silently ignore; None and False ask for nothing.
 
     Raises:
         OptionError: for the first of them, with the reducers that it goes with.
     """
-    steps = reduction if isinstance(reduction, (list, tuple)) else [reduction]
-    chosen = [step.get('type') if isinstance(step, Mapping) else step for step in steps]
+    chosen = _types(reduction)
     for name, reducers in _COMPANIONS.items():
-        if name in given and not set(chosen) & set(reducers):
+        if given.get(name) not in (None, False) and not any(kind in reducers for kind in chosen):
             wanted = ' or '.join(map(str, reducers))
             raise OptionError(f'--{name} goes with --channel-reduction {wanted}, got {", ".join(map(str, chosen))}')
+
+
+def _types(reduction: Any) -> list[Any]:
+    """The names of all reducers that a ``channel_reduction`` holds."""
+    if isinstance(reduction, (list, tuple)):
+        return [kind for step in reduction for kind in _types(step)]
+    kind = reduction.get('type') if isinstance(reduction, Mapping) else reduction
+    return [kind.removeprefix('featmap.') if isinstance(kind, str) else kind]
 
 
 def parse_arrangement(value: Any) -> tuple[int, int] | None:

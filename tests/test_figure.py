@@ -135,7 +135,7 @@ def test_the_same_figure_is_the_same_bytes_at_any_time(tmp_path, monkeypatch, su
     written = []
     for number, seconds in enumerate((1.7e9, 1.9e9)):
         monkeypatch.setattr(time, 'time', lambda seconds=seconds: seconds)
-        monkeypatch.setitem(matplotlib.rcParams, 'font.size', 10 + number)
+        monkeypatch.setitem(matplotlib.rcParams, 'axes.edgecolor', ('red', 'blue')[number])
         path = tmp_path / f'{number}{suffix}'
         save_figure(path, FLAT, outputs(2), detections())
         written.append(path.read_bytes())
@@ -527,6 +527,17 @@ def test_bars_and_panels_have_the_colours_of_the_look(draw):
     shown = panel.images[0].get_array()
     assert (shown[:, 0] == table[0]).all()
     assert (shown[:, -1] == table[255]).all()
+
+
+def test_the_highest_colour_is_at_the_right_or_at_the_top(draw, tmp_path):
+    table = color_table('viridis')
+    for look in (Look(table=table), Look(table=table, norm=Norm('layer'))):
+        figure = draw(outputs(2), visualizer=look, dpi=200)
+        picture = np.array(Image.open(tmp_path / 'figure.png').convert('RGB'))[::-1].astype(int)  # the origin below
+        box = axes_of(figure, 'bar')[0].bbox
+        near, far = (int(box.y0) + 4, int(box.x0) + 4), (int(box.y1) - 4, int(box.x1) - 4)
+        assert np.abs(picture[near] - table[0]).max() < 30
+        assert np.abs(picture[far] - table[255]).max() < 30
 
 
 def test_a_visualizer_lends_its_look(draw):
