@@ -74,6 +74,7 @@ class Extras:
                 result.maps,
                 result.predictions,
                 visualizer=inferencer.visualizer,
+                title=result.name,
                 run=inferencer.run,
                 **size,
             )
