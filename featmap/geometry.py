@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -167,35 +167,34 @@ class ImageGeometry:
         counts[self.content_cells(map_shape, stride)] = 1
         return counts
 
-    def warp_axes(self, map_shape: tuple[int, int], stride: Stride | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """The bilinear warp as two matrices: (H, h) for rows and (W, w) for columns, float32, rows summing to 1.
+    def warper(self, map_shape: tuple[int, int], stride: Stride | None = None) -> Warp:
+        """The bilinear warp of a map of this height and width onto the original image.
 
         Un-padding, un-scaling, un-flipping and upsampling are one affine map, and a diagonal one, so each axis is
-        interpolated on its own: ``image = rows @ map @ columns.T``. Cells that share no pixel with the content are not
-        touched; the outermost cell that does is extended to the image's edge.
+        interpolated on its own. Cells that share no pixel with the content are not touched; the outermost cell that
+        does is extended to the image's edge.
         """
         sy, sx = stride or self.stride(map_shape)
         rows, columns = self._cells(map_shape, (sy, sx), 0.0)
         height, width = self.content_shape
-        return (
-            _axis(self.image_shape[0], self.scale[1], height if self.flip[1] else None, self.offset[1],
-                  sy, rows, map_shape[0]),
-            _axis(self.image_shape[1], self.scale[0], width if self.flip[0] else None, self.offset[0],
-                  sx, columns, map_shape[1]),
-        )  # fmt: skip
+        left, top = self.offset
+        return Warp(
+            _axis(self.image_shape[0], self.scale[1], height if self.flip[1] else None, top, sy, rows),
+            _axis(self.image_shape[1], self.scale[0], width if self.flip[0] else None, left, sx, columns),
+        )
 
     def warp(self, planes: np.ndarray, stride: Stride | None = None) -> np.ndarray:
         """Put planes of (..., h, w) onto the original image: (..., H, W) float32.
 
         Pixels to which a NaN or infinite cell contributes are NaN.
         """
-        rows, columns = self.warp_axes(planes.shape[-2:], stride)
+        warper = self.warper(planes.shape[-2:], stride)
         planes = np.asarray(planes, dtype=np.float32)
         finite = np.isfinite(planes)
         if finite.all():
-            return rows @ planes @ columns.T
-        warped = rows @ np.where(finite, planes, np.float32(0)) @ columns.T
-        warped[rows @ (~finite).astype(np.float32) @ columns.T > 0] = np.nan
+            return warper(planes)
+        warped = warper(np.where(finite, planes, np.float32(0)))
+        warped[warper((~finite).astype(np.float32)) > 0] = np.nan
         return warped
 
     def _cells(self, map_shape: tuple[int, int], stride: Stride | None, margin: float) -> tuple[slice, slice]:
@@ -223,27 +222,58 @@ def _span(start: float, length: float, stride: float, cells: int, margin: float)
     return slice(middle, middle + 1)
 
 
-def _axis(
-    pixels: int,
-    scale: float,
-    flipped_extent: int | None,
-    offset: int,
-    stride: float,
-    used: slice,
-    cells: int,
-) -> np.ndarray:
+class Axis(NamedTuple):
+    """Linear interpolation along one axis: for each pixel, two neighbouring cells and the share of the second.
+
+    Attributes:
+        lower: (pixels,) indices.
+        upper: (pixels,) indices.
+        fraction: (pixels,) float32 from 0 to 1.
+    """
+
+    lower: np.ndarray
+    upper: np.ndarray
+    fraction: np.ndarray
+
+    def counts(self, cells: int) -> np.ndarray:
+        """How much each of ``cells`` cells contributes to all pixels together: (cells,) float32."""
+        low = np.bincount(self.lower, 1 - self.fraction, cells)
+        return (low + np.bincount(self.upper, self.fraction, cells)).astype(np.float32)
+
+
+class Warp(NamedTuple):
+    """A bilinear warp onto an image: one interpolation a row, one a column.
+
+    Not a product with matrices, which would be shorter: a matrix product of this size is over before the threads that
+    it is spread on have met, and on a busy machine they wait for one another many times as long.
+    """
+
+    rows: Axis
+    columns: Axis
+
+    def __call__(self, planes: np.ndarray) -> np.ndarray:
+        """Planes of (..., h, w) to (..., H, W) float32."""
+        # The short axis first: then whole rows of the image are all that is left to mix.
+        narrow = _mix(planes, self.columns, -1)
+        return _mix(narrow, self.rows, -2)
+
+
+def _mix(planes: np.ndarray, axis: Axis, dimension: int) -> np.ndarray:
+    first = np.take(planes, axis.lower, axis=dimension)
+    second = np.take(planes, axis.upper, axis=dimension)
+    second -= first
+    second *= axis.fraction if dimension == -1 else axis.fraction[:, None]
+    second += first
+    return second
+
+
+def _axis(pixels: int, scale: float, flipped_extent: int | None, offset: int, stride: float, used: slice) -> Axis:
     position = (np.arange(pixels) + 0.5) * scale
     if flipped_extent is not None:
         position = flipped_extent - position
     cell = np.clip((position + offset) / stride - 0.5, used.start, used.stop - 1)
     lower = np.floor(cell).astype(np.intp)
-    upper = np.minimum(lower + 1, used.stop - 1)
-    fraction = (cell - lower).astype(np.float32)
-    matrix = np.zeros((pixels, cells), dtype=np.float32)
-    each = np.arange(pixels)
-    matrix[each, lower] = 1 - fraction
-    matrix[each, upper] += fraction
-    return matrix
+    return Axis(lower, np.minimum(lower + 1, used.stop - 1), (cell - lower).astype(np.float32))
 
 
 def _pair(shape: Any) -> tuple[int, int]:

@@ -238,21 +238,22 @@ class FeatMapVisualizer(Visualizer):
         image = _as_overlay(overlaid_image, resize_shape)
         shape = tuple(resize_shape or (map_shape if image is None else image.shape[:2]))
         stride = (shape[0] / map_shape[0], shape[1] / map_shape[1])
-        rows, columns = ImageGeometry.whole(shape).warp_axes(map_shape, stride)
+        warp = ImageGeometry.whole(shape).warper(map_shape, stride)
         # MMEngine sums the upsampled map: a weighted sum of the small one, a cell counting as often as it is drawn.
-        weights = torch.from_numpy(np.outer(rows.sum(0), columns.sum(0))).to(featmap.device)
+        counts = np.outer(warp.rows.counts(map_shape[0]), warp.columns.counts(map_shape[1]))
+        weights = torch.from_numpy(counts).to(featmap.device)
         with torch.no_grad():
             reduction = reduce(reducer, featmap.detach(), weights)
             values = reduction.values.cpu().numpy()
         table = color_table('jet')
         if reduction.kind == 'image':
-            levels, visible = warp_levels(values, None, (rows, columns))
+            levels, visible = warp_levels(values, None, warp)
             # OpenCV colours a picture of three channels by its grey value, the first taken for blue.
             grey = cv2.cvtColor(as_rgb(levels), cv2.COLOR_BGR2GRAY) if len(levels) == 3 else levels[0]
             return _overlay(image, colorize(grey, table), alpha, visible)
         panels = []
         for plane in values:
-            levels, visible = warp_levels(plane[None], None, (rows, columns))
+            levels, visible = warp_levels(plane[None], None, warp)
             panels.append(_overlay(image, colorize(levels[0], table), alpha, visible))
         if channel_reduction is None:
             return _channel_grid(panels, tuple(reduction.channels), arrangement)

@@ -447,16 +447,23 @@ def test_the_outermost_cell_extends_to_the_edge():
 
 
 def test_the_weights_of_a_row_and_column_by_hand():
-    rows, columns = geometry_of('letterbox').warp_axes((80, 80))
-    assert (rows.shape, columns.shape, rows.dtype) == ((375, 80), (500, 80), np.float32)
+    rows, columns = geometry_of('letterbox').warper((80, 80))
+    assert (len(rows.lower), len(columns.lower), rows.fraction.dtype) == (375, 500, np.float32)
     # ((5 + .5) * 1.28 + 80) / 8 - .5 = 10.38, ((100 + .5) * 1.28 + 0) / 8 - .5 = 15.58
-    assert np.flatnonzero(rows[5]).tolist() == [10, 11]
-    assert rows[5, 10:12] == pytest.approx([0.62, 0.38], abs=1e-5)
-    assert np.flatnonzero(columns[100]).tolist() == [15, 16]
-    assert columns[100, 15:17] == pytest.approx([0.42, 0.58], abs=1e-5)
+    assert (rows.lower[5], rows.upper[5]) == (10, 11)
+    assert rows.fraction[5] == pytest.approx(0.38, abs=1e-5)
+    assert (columns.lower[100], columns.upper[100]) == (15, 16)
+    assert columns.fraction[100] == pytest.approx(0.58, abs=1e-5)
     # ((0 + .5) * 1.28 + 80) / 8 - .5 = 9.58: cell 9 is padding, so cell 10 alone
-    assert np.flatnonzero(rows[0]).tolist() == [10]
-    assert np.flatnonzero(rows[374]).tolist() == [69]
+    assert (rows.lower[0], rows.fraction[0]) == (10, 0)
+    assert (rows.lower[374], rows.upper[374], rows.fraction[374]) == (69, 69, 0)
+
+
+def test_how_often_a_cell_is_used():
+    rows, columns = ImageGeometry.whole((4, 6)).warper((2, 3), (2.0, 2.0))
+    # Positions of the 4 rows: -.25 (0), .25, .75, 1.25 (1); a cell gets 1 + .75 + .25.
+    assert rows.counts(2).tolist() == [2.0, 2.0]
+    assert columns.counts(3).tolist() == [2.0, 2.0, 2.0]
 
 
 def test_a_nan_cell_spoils_only_the_pixels_that_it_contributes_to():

@@ -466,3 +466,9 @@ def test_cells_on_padding_have_no_part_in_the_range_of_a_page():
     for page in pages:
         for label in labels_of(page)[1:]:
             assert label.endswith(' · stride 32 · 0 … 2')
+
+
+def test_the_geometry_of_an_image_that_is_resized_unevenly():
+    geometry = ImageGeometry((100, 200), (128, 128), (0.5, 0.75), (3, 7)).resized((50, 400))
+    assert (geometry.image_shape, geometry.scale) == ((50, 400), (0.25, 1.5))
+    assert (geometry.input_shape, geometry.offset, geometry.content_shape) == ((128, 128), (3, 7), (75, 100))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import linear_sum_assignment, nnls
-from sklearn.decomposition import NMF as ReferenceNMF
+from sklearn import decomposition
 from sklearn.metrics import adjusted_rand_score
 
 from featmap.errors import DrawError, MissingPackageError, OptionError
@@ -86,7 +86,7 @@ def test_what_the_concepts_leave_over_is_no_more_than_scikit_learn_leaves(shape,
     left = np.sqrt(sum(nnls(planes, column)[1] ** 2 for column in cells.T))
     errors = []
     for seed in range(3):
-        model = ReferenceNMF(k, init='random', solver='mu', max_iter=500, random_state=seed)
+        model = decomposition.NMF(k, init='random', solver='mu', max_iter=500, random_state=seed)
         strengths = model.fit_transform(cells)
         errors.append(np.linalg.norm(cells - strengths @ model.components_))
     assert left <= 1.02 * np.mean(errors)
@@ -96,11 +96,11 @@ def test_concepts_do_not_depend_on_chance_nor_disturb_it():
     maps, _, _ = parts()
     found = []
     for seed in (1, 2):
-        np.random.seed(seed)  # noqa: NPY002
+        np.random.seed(seed)
         torch.manual_seed(seed)
-        state, torch_state = np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
+        state, torch_state = np.random.get_state()[1].copy(), torch.get_rng_state()
         found.append(reduce(NMF(4), maps, everywhere(maps)))
-        assert (np.random.get_state()[1] == state).all()  # noqa: NPY002
+        assert (np.random.get_state()[1] == state).all()
         assert torch.equal(torch.get_rng_state(), torch_state)
     assert torch.equal(found[0].values, found[1].values)
     assert found[0].names == found[1].names
@@ -237,10 +237,10 @@ def test_segments_do_not_depend_on_chance_nor_disturb_it():
     maps = torch.from_numpy(np.random.default_rng(0).normal(size=(6, 14, 14))).float()
     found = []
     for seed in (1, 2):
-        np.random.seed(seed)  # noqa: NPY002
-        state = np.random.get_state()[1].copy()  # noqa: NPY002
+        np.random.seed(seed)
+        state = np.random.get_state()[1].copy()
         found.append(reduce(KMeans(5), maps, everywhere(maps)).values)
-        assert (np.random.get_state()[1] == state).all()  # noqa: NPY002
+        assert (np.random.get_state()[1] == state).all()
     assert torch.equal(found[0], found[1])
     sizes = np.bincount(found[0].int().flatten())
     assert len(sizes) == 5

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from sklearn.decomposition import PCA as Reference
+from sklearn import decomposition
 
 from featmap.errors import DrawError, OptionError, SourceError
 from featmap.geometry import ImageGeometry
@@ -50,7 +50,7 @@ def by_the_rule(directions: np.ndarray) -> np.ndarray:
     return directions * np.sign(largest)[:, None]
 
 
-def projected(reference: Reference, maps: torch.Tensor) -> np.ndarray:
+def projected(reference: decomposition.PCA, maps: torch.Tensor) -> np.ndarray:
     """(K, h, w): all cells on the reference's components, signs by the rule."""
     values = maps.double().numpy()
     centred = values.reshape(len(values), -1) - reference.mean_[:, None]
@@ -191,7 +191,7 @@ def test_pca_of_one_map_is_that_of_scikit_learn(shape, k, precision):
     weights[:, 1:] = 1
     cells = cells_of(maps, weights)
     kept = min(k, *cells.shape)
-    reference = Reference(kept, svd_solver='full').fit(cells)
+    reference = decomposition.PCA(kept, svd_solver='full').fit(cells)
     reduction = reduce(PCA(k), maps, weights)
     assert reduction.kind == 'heat'
     assert reduction.channels == (None,) * kept
@@ -215,7 +215,7 @@ def test_padding_has_no_part_in_the_basis_and_is_projected_on_it(fitted):
     if fitted:
         reducer.observe(maps, weights)
         reducer.fit()
-    reference = Reference(2, svd_solver='full').fit(cells_of(clean, weights))
+    reference = decomposition.PCA(2, svd_solver='full').fit(cells_of(clean, weights))
     values = reduce(reducer, maps, weights).values.numpy()
     np.testing.assert_allclose(values[:, 2:6], projected(reference, clean)[:, 2:6], atol=1e-3)
     assert (np.abs(values[0, :2]) > 100).all()
@@ -230,7 +230,7 @@ def test_cells_that_are_not_finite_take_no_part(bad, fitted):
     if fitted:
         reducer.observe(maps, everywhere(maps))
         reducer.fit()
-    reference = Reference(3, svd_solver='full').fit(cells_of(maps))
+    reference = decomposition.PCA(3, svd_solver='full').fit(cells_of(maps))
     assert len(cells_of(maps)) == 47
     reduction = reduce(reducer, maps, everywhere(maps))
     values = reduction.values.numpy()
@@ -242,7 +242,7 @@ def test_cells_that_are_not_finite_take_no_part(bad, fitted):
 
 def test_a_mean_that_is_large_beside_the_spread_costs_no_digits():
     maps = features(12, 20, 20) + 3000
-    reference = Reference(3, svd_solver='full').fit(cells_of(maps))
+    reference = decomposition.PCA(3, svd_solver='full').fit(cells_of(maps))
     for fitted in (False, True):
         reducer = PCA(3)
         if fitted:
@@ -288,7 +288,7 @@ def test_three_components_are_red_green_and_blue_and_missing_ones_black(channels
     picture, labels = drawn(reduction, np.full((64, 64, 3), 200, np.uint8), channels)
     assert (picture[..., present:] == 0).all()
     assert (np.ptp(picture[..., :present], axis=(0, 1)) > 100).all()
-    share = Reference(present, svd_solver='full').fit(cells_of(maps)).explained_variance_ratio_.sum()
+    share = decomposition.PCA(present, svd_solver='full').fit(cells_of(maps)).explained_variance_ratio_.sum()
     assert abs(shares_in(reduction.names)[0] - 100 * share) <= 0.51
     assert labels == [f'neck · {reduction.names[0]} · {channels}×8×8 · stride 8']
 
@@ -360,7 +360,7 @@ def test_the_basis_is_that_of_all_cells_of_all_images_and_of_layers_of_as_many_c
     assert sorted(reducer.bases) == [5, 12]
     for channels, basis in reducer.bases.items():
         cells = np.concatenate([cells_of(maps, weights) for maps, weights in shown if len(maps) == channels])
-        reference = Reference(k, svd_solver='full').fit(cells)
+        reference = decomposition.PCA(k, svd_solver='full').fit(cells)
         np.testing.assert_allclose(basis.mean, reference.mean_, atol=1e-5)
         np.testing.assert_allclose(basis.directions.T, by_the_rule(reference.components_), atol=1e-4)
         np.testing.assert_allclose(basis.variances, reference.transform(cells).var(0), rtol=1e-4)
@@ -551,7 +551,7 @@ def test_pca_after_topk_is_fitted_on_what_topk_leaves():
         kept.append(maps[np.argsort(-sums)[:5].tolist()])
     chain.fit()
     cells = np.concatenate([cells_of(maps, weights) for maps, (_, weights) in zip(kept, shown)])
-    reference = Reference(3, svd_solver='full').fit(cells)
+    reference = decomposition.PCA(3, svd_solver='full').fit(cells)
     for maps, (whole, weights) in zip(kept, shown):
         reduction = reduce(chain, whole, weights)
         assert reduction.kind == 'image'
@@ -565,7 +565,7 @@ def test_pca_before_others_is_fitted_on_the_features():
     for maps, weights in shown:
         chain.observe(maps, weights)
     chain.fit()
-    reference = Reference(3, svd_solver='full').fit(np.concatenate([cells_of(*each) for each in shown]))
+    reference = decomposition.PCA(3, svd_solver='full').fit(np.concatenate([cells_of(*each) for each in shown]))
     maps, weights = shown[1]
     keep = weights.numpy() > 0
     expected = np.sqrt((projected(reference, maps) ** 2).sum(0))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from PIL import Image
-from sklearn.decomposition import PCA as Reference
+from sklearn import decomposition
 
 from featmap.errors import DrawError, OptionError, SourceError
 from featmap.inferencer import FeatMapInferencer
@@ -176,7 +176,7 @@ def test_every_page_of_a_run_has_its_range():
 # --- a basis
 
 
-def basis_of(plain: FeatMapInferencer, images, channels: int) -> Reference:
+def basis_of(plain: FeatMapInferencer, images, channels: int) -> decomposition.PCA:
     """scikit-learn's answer for all cells on these images."""
     cells = [
         on_image(item, item.features.astype(np.float64)).T
@@ -184,7 +184,7 @@ def basis_of(plain: FeatMapInferencer, images, channels: int) -> Reference:
         for item in plain(image).maps
         if item.shape[0] == channels
     ]
-    return Reference(3, svd_solver='full').fit(np.concatenate(cells))
+    return decomposition.PCA(3, svd_solver='full').fit(np.concatenate(cells))
 
 
 def test_one_basis_is_fitted_on_all_images(plain):
@@ -196,9 +196,7 @@ def test_one_basis_is_fitted_on_all_images(plain):
             signs = np.sign(reference.components_[np.arange(3), np.abs(reference.components_).argmax(1)])
             cells = on_image(source, source.features.astype(np.float64))
             expected = reference.transform(cells.T).T * signs[:, None]
-            np.testing.assert_allclose(
-                on_image(item, item.values), expected, atol=2e-3 * np.abs(expected).max()
-            )
+            np.testing.assert_allclose(on_image(item, item.values), expected, atol=2e-3 * np.abs(expected).max())
             spread = np.sqrt(reference.explained_variance_)
             np.testing.assert_allclose(np.array(item.ranges)[:, 1], 2.5 * spread, rtol=0.02)
             share = 100 * reference.explained_variance_ratio_.sum()
@@ -259,9 +257,7 @@ def test_a_saved_basis_is_for_its_channels(tmp_path):
 def test_ranges_of_a_basis_stand_above_the_norm():
     expected = build(channel_reduction='pca', components=2)(list(IMAGES.values()))
     for norm in ('layer', 'run', '0,1'):
-        for one, other in zip(
-            build(channel_reduction='pca', components=2, norm=norm)(list(IMAGES.values())), expected
-        ):
+        for one, other in zip(build(channel_reduction='pca', components=2, norm=norm)(list(IMAGES.values())), expected):
             np.testing.assert_array_equal(one.image, other.image)
 
 
@@ -375,3 +371,30 @@ def test_arguments_reach_the_reducer():
     pca = build(with_featmap(channel_reduction={'type': 'pca', 'as_rgb': False}, components=3)).reducer
     assert isinstance(pca, PCA)
     assert (pca.k, pca.as_rgb) == (3, False)
+
+
+@pytest.mark.parametrize(
+    ('reduction', 'options', 'message'),
+    [
+        ('squeeze_mean', {'components': 3}, '--components goes with --channel-reduction pca or nmf or kmeans, got squ'),
+        ('l2', {'abs': True}, '--abs goes with --channel-reduction None or topk or select_max, got l2'),
+        (['topk', 'l2'], {'basis': 'b.npz'}, '--basis goes with --channel-reduction pca, got topk, l2'),
+        ({'type': 'eigen'}, {'channels': [1]}, '--channels goes with --channel-reduction channels, got eigen'),
+    ],
+)
+def test_an_option_that_the_reducer_would_ignore_is_refused(reduction, options, message):
+    with pytest.raises(OptionError, match=message):
+        build(channel_reduction=reduction, **options)
+
+
+@pytest.mark.parametrize(
+    ('reduction', 'options'),
+    [
+        ('l2', {'components': None, 'abs': False, 'basis': None, 'channels': None}),
+        (['topk', 'pca'], {'topk': 6, 'components': 2, 'abs': True}),
+        ([['topk', {'type': 'kmeans'}], 'l2'], {'components': 2}),
+        ('featmap.kmeans', {'components': 2}),
+    ],
+)
+def test_an_option_that_asks_for_nothing_or_that_a_step_takes_is_not(reduction, options):
+    assert len(build(channel_reduction=reduction, **options)(IMAGES['dark.png']).maps) == 3

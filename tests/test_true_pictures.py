@@ -287,21 +287,28 @@ def test_the_pixels_of_the_panels() -> None:
         assert shown[:, : width // 2].max() == 0
 
 
+def few(reduction: str | None) -> dict[str, Any]:
+    """The options of a reduction; few channels where it keeps channels."""
+    return {'channel_reduction': reduction, **({'topk': 3} if reduction is None else {})}
+
+
 @pytest.mark.parametrize('reduction', ['squeeze_mean', 'select_max', None])
 def test_no_map_of_all_channels_outlives_its_hook(reduction: str | None) -> None:
     scheme = config('mmdet', [resize((320, 320)), SQUARE], channels=96)
-    inferencer = build(scheme, channel_reduction=reduction, topk=2, boxes=True)
+    inferencer = build(scheme, boxes=True, **few(reduction))
     model = inferencer.model
     for _ in range(2):
         maps, _ = inferencer.compute(smooth(120, 200))
         assert model.neck.alive == 0  # type: ignore[union-attr]
-        planes = 2 if reduction is None else 1
-        for record in inferencer._recorder.records:
+        planes = 3 if reduction is None else 1
+        for record in inferencer.extractor._recorder.records:
             assert isinstance(record.value, list)
-            for _, reduced, shape in record.value:
+            for item in record.value:
+                values, shape = item.reduction.values, item.shape
                 assert shape[0] == 96
-                assert reduced.values.shape == (planes, *shape[1:])
-                assert reduced.values.untyped_storage().nbytes() == 4 * planes * shape[1] * shape[2]
+                assert item.features is None
+                assert values.shape == (planes, *shape[1:])
+                assert values.untyped_storage().nbytes() == 4 * planes * shape[1] * shape[2]
         assert [item.shape for item in maps] == [(96, 40, 40), (96, 20, 20), (96, 10, 10), (96, 5, 5)]
     assert not any(module._forward_hooks for module in model.modules())
 
@@ -312,8 +319,8 @@ def test_half_precision_maps(dtype: str, reduction: str | None) -> None:
     """Sums over channels and over cells go far beyond what half precision can hold, which is 65504."""
     image = np.maximum(smooth(120, 200), 40)
     scheme = [resize((192, 192)), SQUARE]
-    half = build(config('mmdet', scheme, channels=900, dtype=dtype), channel_reduction=reduction, topk=3)
-    full = build(config('mmdet', scheme, channels=900), channel_reduction=reduction, topk=3)
+    half = build(config('mmdet', scheme, channels=900, dtype=dtype), **few(reduction))
+    full = build(config('mmdet', scheme, channels=900), **few(reduction))
     rounding = 2.0**-11 if dtype == 'float16' else 2.0**-8
     for item, expected in zip(half.compute(image)[0], full.compute(image)[0]):
         assert item.values.dtype == np.float32

@@ -37,7 +37,7 @@ def color_table(name: str) -> np.ndarray:
 
 def colorize(levels: np.ndarray, table: np.ndarray) -> np.ndarray:
     """Grey levels (H, W) uint8 to RGB (H, W, 3) by a (256, 3) table."""
-    return cv2.LUT(cv2.merge((levels, levels, levels)), table.reshape(1, 256, 3))
+    return cv2.applyColorMap(levels, table.reshape(256, 1, 3))
 
 
 @cache

@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from featmap.geometry import Warp
 from featmap.norm import Norm
 from featmap.rendering.colors import blend, categories, color_table, colorize
 from featmap.rendering.normalize import Range, to_levels, value_range
 from featmap.rendering.text import SEPARATOR
 from featmap.structures import FeatureMap
-
-Axes = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -45,24 +44,24 @@ def panels_of(image: np.ndarray, item: FeatureMap, scales: Sequence[Range], look
     ``heat`` gives one a plane; ``image`` one in all; ``segments`` one in colours without order; ``concepts`` one a
     plane and one that shows which plane is strongest where.
     """
-    axes = item.geometry.warp_axes(item.shape[1:], item.stride)
+    warp = item.geometry.warper(item.shape[1:], item.stride)
     if item.kind == 'image':
-        levels, visible = warp_levels(item.values, scales, axes)
+        levels, visible = warp_levels(item.values, scales, warp)
         yield PanelImage(
             blend(image, as_rgb(levels), look.alpha, visible),
             label_of(item, 0, None if item.ranges else scales[0], look.norm),
             None,
         )
     elif item.kind == 'segments':
-        yield PanelImage(_segments(image, item.values[0], axes, look.alpha), label_of(item, 0, None, look.norm))
+        yield PanelImage(_segments(image, item.values[0], warp, look.alpha), label_of(item, 0, None, look.norm))
     else:
         for index, (plane, scale) in enumerate(zip(item.values, scales)):
-            levels, visible = warp_levels(plane[None], [scale], axes)
+            levels, visible = warp_levels(plane[None], [scale], warp)
             heat = colorize(levels[0], look.colors)
             label = label_of(item, index, scale, look.norm)
             yield PanelImage(blend(image, heat, look.alpha, visible), label, scale)
         if item.kind == 'concepts':
-            yield _concepts(image, item, scales, axes, look)
+            yield _concepts(image, item, scales, warp, look)
 
 
 def label_of(item: FeatureMap, plane: int, scale: Range | None, norm: Norm) -> str:
@@ -82,20 +81,19 @@ def label_of(item: FeatureMap, plane: int, scale: Range | None, norm: Norm) -> s
     return SEPARATOR.join(parts)
 
 
-def warp_levels(planes: np.ndarray, scales: Sequence[Range] | None, axes: Axes) -> tuple[np.ndarray, np.ndarray | None]:
+def warp_levels(planes: np.ndarray, scales: Sequence[Range] | None, warp: Warp) -> tuple[np.ndarray, np.ndarray | None]:
     """Planes (K, h, w) as grey levels (K, H, W) uint8, and where there is something to see.
 
     ``scales`` None takes the range of all warped planes together. Non-finite cells take no part in the interpolation;
     pixels to which they contribute half or more are not visible.
     """
-    rows, columns = axes
     finite = np.isfinite(planes).all(axis=0)
     visible = None
     if finite.all():
-        warped = rows @ planes @ columns.T
+        warped = warp(planes)
     else:
-        share = rows @ finite.astype(np.float32) @ columns.T
-        warped = rows @ np.where(finite, planes, np.float32(0)) @ columns.T / np.maximum(share, 1e-6)
+        share = warp(finite.astype(np.float32))
+        warped = warp(np.where(finite, planes, np.float32(0))) / np.maximum(share, 1e-6)
         visible = share >= 0.5
     if scales is None:
         # What was constant stays so, though the interpolation rounds.
@@ -112,23 +110,23 @@ def as_rgb(levels: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.broadcast_to(levels, (3, *levels.shape[1:])).transpose(1, 2, 0))
 
 
-def _segments(image: np.ndarray, numbers: np.ndarray, axes: Axes, alpha: float) -> np.ndarray:
+def _segments(image: np.ndarray, numbers: np.ndarray, warp: Warp, alpha: float) -> np.ndarray:
     """Numbers without order: each has its share of a pixel warped, and the largest share colours it."""
     finite = np.isfinite(numbers)
     count = int(numbers[finite].max()) + 1
     each = (np.where(finite, numbers, -1)[None] == np.arange(-1, count)[:, None, None]).astype(np.float32)
-    winner = (axes[0] @ each @ axes[1].T).argmax(axis=0) - 1
+    winner = (warp(each)).argmax(axis=0) - 1
     colors = categories(count)
     return blend(image, colors[np.maximum(winner, 0)], alpha, None if finite.all() else winner >= 0)
 
 
-def _concepts(image: np.ndarray, item: FeatureMap, scales: Sequence[Range], axes: Axes, look: Look) -> PanelImage:
+def _concepts(image: np.ndarray, item: FeatureMap, scales: Sequence[Range], warp: Warp, look: Look) -> PanelImage:
     """Each pixel in the colour of its strongest plane, the more opaque the stronger."""
     # Parts are never negative, so that what a part has no share in is bare, whatever the panels' scale begins at.
     scale = Range(max(min(s.low for s in scales), 0.0), max(s.high for s in scales))
-    levels, visible = warp_levels(item.values, [scale] * len(scales), axes)
+    levels, visible = warp_levels(item.values, [scale] * len(scales), warp)
     # Not of the levels: where the scale ends several may be at their highest.
-    winner = (axes[0] @ np.nan_to_num(item.values, posinf=0.0, neginf=0.0) @ axes[1].T).argmax(axis=0)
+    winner = (warp(np.nan_to_num(item.values, posinf=0.0, neginf=0.0))).argmax(axis=0)
     strength = levels.max(axis=0).astype(np.float32)[..., None] / 255
     if visible is not None:
         strength = strength * visible[..., None]
