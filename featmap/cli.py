@@ -127,6 +127,8 @@ def parse_args(argv: Sequence[str] | None = None, prog: str | None = None) -> di
     _check_figure_options(given)
     merge(options)
     if 'channel_reduction' in options:  # else the config may choose it
+        if 'save_basis' in given and options['channel_reduction'] != 'pca':
+            raise OptionError(f'--save-basis goes with --channel-reduction pca, got {options["channel_reduction"]}')
         check_companions(options, options['channel_reduction'])
     given['options'] = options
     return given

@@ -50,7 +50,8 @@ def run(given: dict[str, Any]) -> int:
         return _preview(given, inferencer, sources[0].read(), notes)
     with _status(notes, 'looking at all images first'):
         inferencer.learn(list(sources), skip=_PER_IMAGE if len(sources) > 1 else ())
-    extras.save_basis(inferencer)
+    for path in extras.save_basis(inferencer):
+        print(path)
     return _draw_all(inferencer, sources, paths, extras, bool(show), notes)
 
 

@@ -88,9 +88,12 @@ class Extras:
                 written.append(path)
         return written
 
-    def save_basis(self, inferencer: Any) -> None:
-        """Write the basis that was fitted on the run."""
+    def save_basis(self, inferencer: Any) -> list[Path]:
+        """Write the basis that was fitted on the run, if it was asked for, and return its path."""
         if 'save_basis' in self._paths:
             if not hasattr(inferencer.reducer, 'dump'):
                 raise OptionError('--save-basis goes with --channel-reduction pca')
-            write_atomically(self._paths['save_basis'][0], inferencer.reducer.dump())
+            path = self._paths['save_basis'][0]
+            write_atomically(path, inferencer.reducer.dump())
+            return [path]
+        return []

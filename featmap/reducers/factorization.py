@@ -44,7 +44,7 @@ class NMF(Reducer):
             strengths = strengths * model.components_.sum(1)
         order = np.argsort(-loads, kind='stable')
         shares = loads[order] / loads.sum() if loads.sum() > 0 else np.zeros(count)
-        planes = _scatter(strengths[:, order].T, inside, features)
+        planes = _scatter(strengths[:, order].T, inside, weights)
         names = tuple(f'concept {number + 1}, {share:.0%}' for number, share in enumerate(shares))
         return Reduction(planes, (None,) * count, names=names, kind='concepts')
 
@@ -74,7 +74,7 @@ class KMeans(Reducer):
         sizes = np.bincount(found, minlength=model.n_clusters)
         rank = np.empty_like(sizes)
         rank[np.argsort(-sizes, kind='stable')] = np.arange(len(sizes))
-        planes = _scatter(rank[found][None].astype(np.float32), inside, features)
+        planes = _scatter(rank[found][None].astype(np.float32), inside, weights)
         count = int((sizes > 0).sum())
         return Reduction(planes, (None,), names=(f'{count} segment{"s" * (count > 1)}',), kind='segments')
 
@@ -96,11 +96,16 @@ def _content_rows(features: Tensor, weights: Tensor) -> tuple[np.ndarray, np.nda
     return np.ascontiguousarray(values[:, inside].T), inside
 
 
-def _scatter(rows: np.ndarray, inside: np.ndarray, like: Tensor) -> Tensor:
-    """(K, n) values back to (K, h, w); cells that took no part are NaN."""
+def _scatter(rows: np.ndarray, inside: np.ndarray, weights: Tensor) -> Tensor:
+    """(K, n) values back to (K, h, w); cells on the image that took no part are NaN.
+
+    Cells on padding get the value of the nearest cell on the image: those at its edge are drawn in part.
+    """
     planes = np.full((len(rows), *inside.shape), np.nan, dtype=np.float32)
     planes[:, inside] = rows
-    return torch.from_numpy(planes).to(like.device)
+    content = np.nonzero(weights.cpu().numpy())
+    near = [np.clip(np.arange(n), found.min(), found.max()) for n, found in zip(inside.shape, content)]
+    return torch.from_numpy(planes[:, near[0][:, None], near[1]]).to(weights.device)
 
 
 def _sklearn(module: str, wanted_by: str) -> Any:
