@@ -13,7 +13,7 @@ from mmengine.visualization import Visualizer
 from torch import Tensor
 
 from featmap.errors import DrawError, OptionError
-from featmap.geometry import ImageGeometry
+from featmap.geometry import ImageGeometry, Warp
 from featmap.norm import parse_norm
 from featmap.reducers import build_reducer, reduce
 from featmap.registry import VISUALIZERS
@@ -22,7 +22,7 @@ from featmap.rendering.colors import blend, color_table, colorize
 from featmap.rendering.normalize import Range
 from featmap.rendering.panels import Look, as_rgb, panels_of, warp_levels
 from featmap.rendering.scales import scales_of
-from featmap.rendering.text import SEPARATOR, draw_lines, line_height, text_width
+from featmap.rendering.text import SEPARATOR
 from featmap.rendering.tile import Cell, tile
 from featmap.structures import Detections, FeatureMap, Rendering
 
@@ -251,13 +251,10 @@ class FeatMapVisualizer(Visualizer):
             # OpenCV colours a picture of three channels by its grey value, the first taken for blue.
             grey = cv2.cvtColor(as_rgb(levels), cv2.COLOR_BGR2GRAY) if len(levels) == 3 else levels[0]
             return _overlay(image, colorize(grey, table), alpha, visible)
-        panels = []
-        for plane in values:
-            levels, visible = warp_levels(plane[None], None, warp)
-            panels.append(_overlay(image, colorize(levels[0], table), alpha, visible))
-        if channel_reduction is None:
-            return _channel_grid(panels, tuple(reduction.channels), arrangement)
-        return np.hstack(panels)
+        rows, columns = (1, len(values)) if channel_reduction is not None else arrangement
+        return _grid(
+            values, reduction.channels if channel_reduction is None else (), (rows, columns), warp, image, alpha
+        )
 
 
 def _as_overlay(image: np.ndarray | None, resize_shape: tuple[int, int] | None) -> np.ndarray | None:
@@ -274,17 +271,30 @@ def _overlay(image: np.ndarray | None, heat: np.ndarray, alpha: float, visible: 
     return blend(image, heat, alpha, visible)
 
 
-def _channel_grid(panels: list[np.ndarray], channels: Sequence[Any], arrangement: tuple[int, int]) -> np.ndarray:
-    """Panels in rows and columns without gaps, the channel's number in each corner, as MMEngine lays them out."""
-    height, width = panels[0].shape[:2]
-    grid = np.full((height * arrangement[0], width * arrangement[1], 3), 255, dtype=np.uint8)
-    size = 10
-    for index, (panel, channel) in enumerate(zip(panels, channels)):
-        row, column = divmod(index, arrangement[1])
+def _grid(
+    planes: np.ndarray,
+    channels: Sequence[Any] | Tensor,
+    arrangement: tuple[int, int],
+    warp: Warp,
+    image: np.ndarray | None,
+    alpha: float,
+) -> np.ndarray:
+    """Planes (K, h, w) in rows and columns without gaps, with the channels' numbers as MMEngine writes them."""
+    rows, columns = arrangement
+    height, width = len(warp.rows.lower), len(warp.columns.lower)
+    grid = np.empty((height * rows, width * columns, 3), dtype=np.uint8)
+    table = color_table('jet')
+    for index in range(rows * columns):
+        row, column = divmod(index, columns)
         place = grid[row * height : (row + 1) * height, column * width : (column + 1) * width]
-        place[:] = panel
-        text = f'channel: {channel}'
-        tag = draw_lines([text], size, (line_height(size) + 2, text_width(text, size) + 4), margin=2)
-        tag = tag[:height, :width]
-        place[: tag.shape[0], : tag.shape[1]] = tag
+        if index >= len(planes):
+            place[:] = 255
+            continue
+        levels, visible = warp_levels(planes[index][None], None, warp)
+        place[:] = _overlay(image, colorize(levels[0], table), alpha, visible)
+        if len(channels):
+            text, font = f'channel: {int(channels[index])}', (cv2.FONT_HERSHEY_SIMPLEX, 0.4)
+            (text_width, _), _ = cv2.getTextSize(text, *font, 1)
+            place[:16, : text_width + 4] = 255
+            cv2.putText(place, text, (2, 12), *font, (0, 0, 0), 1, cv2.LINE_AA)
     return grid

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from featmap.errors import DrawError, OptionError
-from featmap.reducers.base import Reducer, channel_sums
+from featmap.reducers.base import Reducer, channel_sums, one_thread
 from featmap.registry import REDUCERS
 from featmap.settings import parse_channels
 from featmap.structures import Reduction
@@ -28,8 +28,9 @@ class TopK(Reducer):
         self.k, self.abs = k, abs
 
     def __call__(self, features: Tensor, weights: Tensor) -> Reduction:
-        sums = channel_sums(features.abs() if self.abs else features, weights)
-        chosen = torch.topk(sums, min(self.k, len(sums))).indices
+        with one_thread(features):
+            sums = channel_sums(features.abs() if self.abs else features, weights)
+            chosen = torch.topk(sums, min(self.k, len(sums))).indices
         # On a device the numbers stay there until the forward is over: reading them would wait for it.
         numbers = chosen if chosen.is_cuda else tuple(chosen.tolist())
         return Reduction(features[chosen].float(), numbers)

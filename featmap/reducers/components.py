@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
-_OVERSAMPLING = 6
-_POWERS = 3
-_RESTARTS = 6
-_TOLERANCE = 1e-4
-_DIRECT = 96  # below this many rows or columns an exact decomposition is quicker
+_DIRECT = 96  # below this many rows or columns a whole decomposition is quicker
 
 
 def content_columns(features: Tensor, weights: Tensor) -> Tensor:
@@ -24,8 +21,8 @@ def content_columns(features: Tensor, weights: Tensor) -> Tensor:
 def leading_components(matrix: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The leading left singular vectors of a (C, n) matrix, and their squared singular values.
 
-    Block Krylov iteration (Musco and Musco, "Randomized Block Krylov Methods", 2015) from a fixed start, restarted
-    until the residuals are small, else an exact eigendecomposition: the result does not depend on chance.
+    The product of the matrix with itself is taken on its device, along its shorter side; ARPACK finds the few leading
+    eigenvectors of that from a fixed start, so that the result does not depend on chance.
 
     Returns:
         (C, k) orthonormal columns in descending order and (k,) float32, with k the lesser of ``count``, C and n.
@@ -34,35 +31,30 @@ def leading_components(matrix: Tensor, count: int) -> tuple[Tensor, Tensor]:
     count = min(count, rows, columns)
     if count < 1:
         return matrix.new_zeros((rows, 0)), matrix.new_zeros(0)
-    if min(rows, columns) <= _DIRECT:
-        return _exact(matrix, count)
-    start = torch.randn(rows, count + _OVERSAMPLING, generator=torch.Generator().manual_seed(0)).to(matrix)
-    block = torch.linalg.qr(start).Q
-    for _ in range(_RESTARTS):
-        blocks = [block]
-        for _ in range(_POWERS):
-            blocks.append(torch.linalg.qr(matrix @ (matrix.T @ blocks[-1])).Q)
-        space = torch.linalg.qr(torch.cat(blocks, dim=1)).Q
-        image = matrix.T @ space
-        values, vectors = torch.linalg.eigh(image.T @ image)
-        block = space @ vectors[:, -(count + _OVERSAMPLING) :].flip(1)
-        values = values.flip(0)[:count]
-        leading = block[:, :count]
-        residual = (matrix @ (matrix.T @ leading) - leading * values).norm(dim=0).max()
-        if residual <= _TOLERANCE * values[0]:
-            return leading, values.clamp_min(0)
-    return _exact(matrix, count)
+    wide = rows <= columns
+    product = (matrix @ matrix.T if wide else matrix.T @ matrix).double().cpu().numpy()
+    values, vectors = _leading_eigenpairs(product, count)
+    if wide:
+        return torch.from_numpy(vectors).to(matrix), torch.from_numpy(values).to(matrix)
+    leading = torch.linalg.qr(matrix.double() @ torch.from_numpy(vectors).to(matrix.device)).Q
+    return leading.to(matrix), torch.from_numpy(values).to(matrix)
 
 
-def _exact(matrix: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    rows, columns = matrix.shape
-    if rows <= columns:
-        values, vectors = torch.linalg.eigh((matrix @ matrix.T).double())
-        return vectors[:, -count:].flip(1).float(), values[-count:].flip(0).clamp_min(0).float()
-    values, vectors = torch.linalg.eigh((matrix.T @ matrix).double())
-    values, vectors = values[-count:].flip(0).clamp_min(0), vectors[:, -count:].flip(1)
-    leading = torch.linalg.qr(matrix.double() @ vectors).Q
-    return leading.float(), values.float()
+def _leading_eigenpairs(product: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The ``count`` largest eigenvalues of a symmetric matrix, descending and not negative, and their vectors."""
+    size = len(product)
+    if size > _DIRECT and 8 * count < size and product.any():
+        from scipy.sparse.linalg import ArpackError, eigsh
+
+        start = np.random.default_rng(0).standard_normal(size)
+        try:
+            values, vectors = eigsh(product, count, which='LA', v0=start, ncv=max(4 * count, 12), tol=1e-7)
+        except ArpackError:  # no convergence: the whole decomposition has no such trouble
+            values, vectors = np.linalg.eigh(product)
+    else:
+        values, vectors = np.linalg.eigh(product)
+    order = np.argsort(-values, kind='stable')[:count]
+    return np.maximum(values[order], 0), np.ascontiguousarray(vectors[:, order])
 
 
 def fix_signs(components: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from featmap.reducers.base import Reducer
+from featmap.reducers.base import Reducer, one_thread
 from featmap.registry import REDUCERS
 from featmap.structures import Reduction
 
@@ -14,7 +14,8 @@ class _PerCell(Reducer):
     """One plane: a statistic over the channels of each cell. A cell with a non-finite channel is non-finite."""
 
     def __call__(self, features: Tensor, weights: Tensor) -> Reduction:
-        return Reduction(self.statistic(features)[None], (None,))
+        with one_thread(features):
+            return Reduction(self.statistic(features)[None], (None,))
 
     def statistic(self, features: Tensor) -> Tensor:
         """(C, h, w) to (h, w) float32."""

@@ -30,6 +30,8 @@ def save_weights(context: Context, name: str) -> Path:
         name: ``random``, as PyTorch initialises layers, or ``trained-like``.
     """
     detector = Detector(context.config, None, device='cpu')
+    # Random numbers are handed out in memory order, so the layout decides who gets which.
+    detector.model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     _reset(detector.model)
     if name == 'trained-like':
         _calibrate(detector, context.image())
