@@ -9,7 +9,9 @@ import benchmark
 import pytest
 import torch
 from benchmarks import draw, measure
+from benchmarks.context import Context
 from benchmarks.report import Row
+from benchmarks.weights import save_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / 'tools' / 'benchmark.py'
@@ -80,6 +82,22 @@ def test_e2e_compares_with_the_forward_and_the_peer(tmp_path):
     (cuda,) = tables['e2e on CUDA']
     assert cuda['featmap'] is None
     assert 'CUDA' in cuda['note'] or 'cpu' in cuda['note']
+
+
+def test_made_up_weights_find_about_as_much_as_trained_ones(tmp_path):
+    from featmap.models.detector import Detector
+    from featmap.sources import read_image
+
+    context = Context(tmp_path, torch.device('cpu'), config=CONFIG)
+    detector = Detector(CONFIG, save_weights(context, 'trained-like'), device='cpu')
+    batch = detector.prepare([read_image(context.image())])
+    (found,) = detector.predict(batch)
+    assert 5 <= len(found) <= 60
+    with torch.no_grad():
+        levels = detector.model(batch.inputs, mode='tensor')
+    objectness = torch.cat([level.sigmoid().flatten() for level in levels[2]])
+    assert (objectness >= 0.001).float().mean() == pytest.approx(0.1, abs=0.01)
+    assert (objectness >= 0.7).float().mean() == pytest.approx(0.0004, abs=0.0001)
 
 
 def test_turns_alternate_after_the_warmup(monkeypatch):
