@@ -20,7 +20,7 @@ from featmap.layers import Target
 from featmap.models.config import load_config
 from featmap.models.detector import Detector
 from featmap.reducers import build_reducer
-from featmap.registry import VISUALIZERS
+from featmap.registry import SCOPE, VISUALIZERS
 from featmap.rendering.normalize import Range
 from featmap.rendering.scales import run_range
 from featmap.results import Result
@@ -237,6 +237,8 @@ def _build_visualizer(settings: Settings, given: set[str], save_dir: str | Path 
         cfg.setdefault('save_dir', str(save_dir))
     # MMEngine hands out the existing instance for a name that is taken, whatever the new arguments say.
     cfg.setdefault('name', f'featmap-{next(_numbers)}')
+    # Another library may have set a default scope of its own in this process.
+    cfg.setdefault('_scope_', SCOPE)
     try:
         visualizer = VISUALIZERS.build(cfg)
     except (KeyError, TypeError) as error:
