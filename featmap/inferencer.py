@@ -12,15 +12,16 @@ from typing import Any, Union
 
 import numpy as np
 from mmengine.config import Config
+from mmengine.registry import VISBACKENDS
 from torch import nn
 
-from featmap.errors import FeatMapError, OptionError
+from featmap.errors import FeatMapError, OptionError, nearest
 from featmap.extractor import MapExtractor
 from featmap.layers import Target
 from featmap.models.config import load_config
 from featmap.models.detector import Detector
 from featmap.reducers import build_reducer
-from featmap.registry import SCOPE, VISUALIZERS
+from featmap.registry import VISUALIZERS
 from featmap.rendering.normalize import Range
 from featmap.rendering.scales import run_range
 from featmap.results import Result
@@ -237,14 +238,26 @@ def _build_visualizer(settings: Settings, given: set[str], save_dir: str | Path 
         cfg.setdefault('save_dir', str(save_dir))
     # MMEngine hands out the existing instance for a name that is taken, whatever the new arguments say.
     cfg.setdefault('name', f'featmap-{next(_numbers)}')
-    # Another library may have set a default scope of its own in this process.
-    cfg.setdefault('_scope_', SCOPE)
     try:
+        for backend in backends:
+            _check_backend(backend)
+        if isinstance(cfg['type'], str):
+            # Looked up here: building by name would start at the default scope, which another library may have set.
+            cfg['type'] = VISUALIZERS.get(cfg['type']) or cfg['type']
         visualizer = VISUALIZERS.build(cfg)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, RuntimeError) as error:
         raise OptionError(f'the visualizer {settings.visualizer} cannot be built: {error}') from error
     if not hasattr(visualizer, 'draw_maps'):
         raise OptionError(
             f'the visualizer {cfg["type"]} cannot draw feature maps: expected FeatMapVisualizer or a subclass'
         )
     return visualizer
+
+
+def _check_backend(backend: dict[str, Any]) -> None:
+    """Refuse the name of a vis backend that is registered nowhere, before MMEngine warns and fails at length."""
+    name = backend.get('type')
+    with VISBACKENDS.switch_scope_and_registry(backend.get('_scope_')) as registry:
+        if isinstance(name, str) and registry.get(name) is None:
+            known = {**VISBACKENDS.module_dict, **registry.module_dict}
+            raise OptionError(f'no vis backend is called {name!r}; nearest: {", ".join(nearest(name, known))}')

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from PIL import Image
 from torch import nn
 
@@ -456,6 +457,15 @@ class TestVisualizers:
         assert [path.name for path in written] == ['image_4.png', 'image_5.png']
         for path, result in zip(written, results):
             np.testing.assert_array_equal(np.asarray(Image.open(path)), result.image)
+
+    def test_an_unknown_vis_backend_is_named(self) -> None:
+        with pytest.raises(OptionError, match="'LocalBackend'; nearest: LocalVisBackend"):
+            build(vis_backends=['LocalBackend'])
+
+    def test_whatever_default_scope_another_library_has_set(self, tmp_path: Path) -> None:
+        with DefaultScope.overwrite_default_scope('mmdet'):
+            inferencer = build(vis_backends=['LocalVisBackend'], save_dir=tmp_path, target_layers=['neck'])
+        assert type(inferencer.visualizer) is FeatMapVisualizer
 
     def test_nothing_is_written_unasked(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)

@@ -69,7 +69,7 @@ def write_bad_images(folder):
         ([IMAGE, *DETECTOR, '--out-file', 'x.docx'], ['.docx', '.png']),
         ([IMAGE, *DETECTOR, '--out-dir', 'file'], ['file']),
         ([IMAGE, *DETECTOR, '--cfg-options', 'nonsense'], ['nonsense']),
-        ([IMAGE, *DETECTOR, '--vis-backends', 'NoSuchBackend'], ['NoSuchBackend']),
+        ([IMAGE, *DETECTOR, '--vis-backends', 'LocalBackend'], ["'LocalBackend'", 'nearest: LocalVisBackend']),
     ],
 )  # fmt: skip
 def test_one_line_and_nothing_written(run, tmp_path, args, said):
