@@ -384,6 +384,21 @@ def test_tags_fit_tiny_images(shape):
     assert draw_boxes(canvas(*shape), boxes([0, 0, *shape[::-1]])).shape == (*shape, 3)
 
 
+@pytest.mark.parametrize('count', [2, 3])
+def test_tags_of_boxes_in_one_place_do_not_cover_each_other(count):
+    labels = list(range(count))
+    alone = [draw_boxes(canvas(), boxes([100, 200, 400, 400], labels=[label])) for label in labels]
+    places = [[100, 200, 400, 400]] * count
+    drawn = draw_boxes(canvas(), boxes(*places, labels=labels, scores=[0.9 - label / 10 for label in labels]))
+    for label, one in zip(labels, alone):
+        plate = (one == class_color(label)).all(-1)[:198].sum()
+        above, below = ((drawn == class_color(label)).all(-1)[rows].sum() for rows in (slice(198), slice(402, None)))
+        # The upper corners first: left for the best, right for the next.
+        assert (above, below) == (
+            (pytest.approx(plate, rel=0.1), 0) if label < 2 else (0, pytest.approx(plate, rel=0.3))
+        )
+
+
 def test_the_best_box_lies_on_top():
     place = [100, 200, 300, 400]
     for scores, best in (([0.4, 0.9], 1), ([0.9, 0.4], 0)):

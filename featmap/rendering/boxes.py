@@ -36,37 +36,38 @@ def draw_boxes(image: np.ndarray, detections: Detections, tags: bool = True) -> 
             cv2.rectangle(picture, (left, top), (right, bottom), (255, 255, 255), width + 2, cv2.LINE_AA)
         cv2.rectangle(picture, (left, top), (right, bottom), color, width, cv2.LINE_AA)
     if tags and min(image.shape[:2]) >= _LEAST_SIDE:
-        taken: list[tuple[int, int, int, int]] = []
-        for index in order[::-1]:  # the best chooses its place first
-            _draw_tag(picture, detections, int(index), taken)
+        _draw_tags(picture, detections, order[::-1])  # the best chooses its place first
     return picture
 
 
-def _draw_tag(picture: np.ndarray, detections: Detections, index: int, taken: list[tuple[int, int, int, int]]) -> None:
-    """Write class and score on a plate at the corner of the box where it covers the least of other plates."""
+def _draw_tags(picture: np.ndarray, detections: Detections, order: np.ndarray) -> None:
+    """Write class and score on a plate at the corner of each box where it covers the least of the plates before."""
     height, width = picture.shape[:2]
-    color = class_color(int(detections.labels[index]))
-    text = f'{detections.name(index)} {detections.scores[index]:.2f}'
     size = max(round(font_size(height, width) * 0.7), 9)
     tag_height = min(line_height(size) + 2, height)
-    tag_width = min(text_width(text, size) + 6, width)
-    left, top, right, bottom = (round(float(edge)) for edge in detections.boxes[index])
-    corners = [
-        (left, top - tag_height), (right - tag_width, top - tag_height), (left, bottom), (right - tag_width, bottom),
-        (left, top), (right - tag_width, bottom - tag_height),
-    ]  # fmt: skip
-    places = []
-    for x, y in corners:
-        x, y = min(max(x, 0), width - tag_width), min(max(y, 0), height - tag_height)
-        places.append((x, y, x + tag_width, y + tag_height))
-    x, y, end_x, end_y = min(places, key=lambda place: sum(_shared(place, other) for other in taken))
-    taken.append((x, y, end_x, end_y))
-    dark = (0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]) > 140
-    ink = (0, 0, 0) if dark else (255, 255, 255)
-    tag = draw_lines([text], size, (tag_height, tag_width), color=ink, background=color, margin=3)
-    picture[y:end_y, x:end_x] = tag
+    taken = np.empty((len(order), 4), dtype=np.int64)
+    for count, index in enumerate(order):
+        text = f'{detections.name(index)} {detections.scores[index]:.2f}'
+        tag_width = min(text_width(text, size) + 6, width)
+        left, top, right, bottom = (round(float(edge)) for edge in detections.boxes[index])
+        corners = np.array([
+            (left, top - tag_height), (right - tag_width, top - tag_height), (left, bottom),
+            (right - tag_width, bottom), (left, top), (right - tag_width, bottom - tag_height),
+        ])  # fmt: skip
+        starts = np.clip(corners, 0, (width - tag_width, height - tag_height))
+        places = np.concatenate([starts, starts + (tag_width, tag_height)], axis=1)
+        taken[count] = places[_covered(places, taken[:count]).argmin()]
+        x, y, end_x, end_y = taken[count]
+        color = class_color(int(detections.labels[index]))
+        dark = (0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]) > 140
+        ink = (0, 0, 0) if dark else (255, 255, 255)
+        picture[y:end_y, x:end_x] = draw_lines(
+            [text], size, (tag_height, tag_width), color=ink, background=color, margin=3
+        )
 
 
-def _shared(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> int:
-    """How many pixels two rectangles (left, top, right, bottom) have in common."""
-    return max(min(a[2], b[2]) - max(a[0], b[0]), 0) * max(min(a[3], b[3]) - max(a[1], b[1]), 0)
+def _covered(places: np.ndarray, taken: np.ndarray) -> np.ndarray:
+    """How many pixels of the rectangles (M, 4) each of the places (N, 4) covers: left, top, right, bottom."""
+    start = np.maximum(places[:, None, :2], taken[None, :, :2])
+    end = np.minimum(places[:, None, 2:], taken[None, :, 2:])
+    return np.maximum(end - start, 0).prod(axis=-1).sum(axis=-1)
