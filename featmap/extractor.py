@@ -84,11 +84,10 @@ class MapExtractor:
     def _run(self, image: np.ndarray, recorder: ActivationRecorder) -> tuple[tuple[FeatureMap, ...], Detections | None]:
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise OptionError(f'expected an RGB image of shape (H, W, 3) and uint8, got {image.shape} of {image.dtype}')
-        self._batch = self.detector.prepare([image])
-        detections = None
+        # A run that is repeated in another memory layout would show its maps twice.
+        self._batch = self.detector.prepare([image], contiguous=recorder is self._scout)
         try:
-            with recorder:
-                detections = self.detector.predict(self._batch)[0]
+            detections = self.detector.predict(self._batch, recorder)
         except MissingOpError as error:
             # Of use only where the op is missing after the last wanted layer.
             if recorder.stop_early or not all(recorder.calls(target) for target in self.targets):
@@ -103,7 +102,7 @@ class MapExtractor:
                     f'none of the {len(self.targets)} layers that the pattern matches ({names}, …) puts out a map; '
                     'match deeper ones, such as neck.*.*'
                 )
-            return maps, detections
+            return maps, detections[0] if detections else None
         finally:
             self._batch = None
 

@@ -72,11 +72,10 @@ def measure(
 
     missing = None
     recorder = ActivationRecorder(detector.model, everything, describe, strict=False)
-    with recorder:
-        try:
-            detector.predict(batch)
-        except MissingOpError as error:
-            missing = error
+    try:
+        detector.predict(batch, recorder)
+    except MissingOpError as error:
+        missing = error
     first = {record.target: record.value for record in reversed(recorder.records)}
     layers = []
     for target in everything:

@@ -245,7 +245,8 @@ def test_what_is_observed_is_what_would_be_reduced(detector):
     made.extract(IMAGE)
     assert len(observed) == len(shown) == 3
     for (features, weights), (others, counts) in zip(observed, shown):
-        assert torch.equal(features, others)
+        # Observed in the default memory layout, drawn in the fastest.
+        torch.testing.assert_close(features, others, rtol=1e-4, atol=1e-5)
         assert torch.equal(weights, counts)
         assert not features.requires_grad
     # 100 x 60 becomes 160 x 96 in 160 x 160: 32 rows of padding above and below.

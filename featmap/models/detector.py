@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,7 @@ from featmap.geometry import ImageGeometry
 from featmap.models.build import build_model, class_names, pick_device, scope_of
 from featmap.models.checkpoint import WeightReport, apply_weights, load_checkpoint
 from featmap.models.config import load_config
+from featmap.models.fused_norms import find_fusable, fused_norms
 from featmap.models.pipeline import TestPipeline
 from featmap.models.thresholds import raise_score_threshold
 from featmap.structures import Detections
@@ -75,6 +77,10 @@ class Detector:
         self.model.to(self.device)
         self._scope = scope_of(self.config)
         raise_score_threshold(self.model, score_thr)
+        self._fusable = find_fusable(self.model)
+        # Convolutions are faster with channels last on CPUs, elsewhere in half precision. A layer passes the layout of
+        # its input on, so that of the network input does for all.
+        self._channels_last = self.device.type == 'cpu' or amp
         with DefaultScope.overwrite_default_scope(self._scope):
             self._pipeline = TestPipeline(self.config)
 
@@ -88,8 +94,13 @@ class Detector:
             'checkpoint_sha256': checkpoint.sha256 if checkpoint else None,
         }
 
-    def prepare(self, images: Sequence[np.ndarray]) -> Batch:
-        """Run the test pipeline and the data preprocessor on (H, W, 3) RGB uint8 images, which may differ in size."""
+    def prepare(self, images: Sequence[np.ndarray], contiguous: bool = False) -> Batch:
+        """Run the test pipeline and the data preprocessor on (H, W, 3) RGB uint8 images, which may differ in size.
+
+        Args:
+            images: The images.
+            contiguous: Keep PyTorch's default memory layout, whatever is faster.
+        """
         packed = [self._packed(image) for image in images]
         data = {key: [item[key] for item in packed] for key in ('inputs', 'data_samples')}
         with torch.no_grad():
@@ -97,6 +108,8 @@ class Detector:
         inputs, samples = data['inputs'], data['data_samples']
         shape = (int(inputs.shape[-2]), int(inputs.shape[-1]))
         geometries = tuple(ImageGeometry.from_metainfo(s.metainfo, shape) for s in samples)
+        if self._channels_last and not contiguous:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
         return Batch(inputs, samples, geometries)
 
     def _packed(self, image: np.ndarray) -> dict[str, Any]:
@@ -111,16 +124,37 @@ class Detector:
                 f'{type(error).__name__}: {first_line(error)}'
             ) from error
 
-    def predict(self, batch: Batch) -> list[Detections]:
+    def predict(
+        self, batch: Batch, recorder: AbstractContextManager[Any] | None = None
+    ) -> tuple[Detections, ...] | None:
         """Run the model as for inference: the detections of each image, from ``score_thr`` up.
 
         Boxes are in original pixels and end at the image's edges; those that are not finite are left out.
+
+        Args:
+            batch: The images.
+            recorder: Entered around the forward, which it may end: there are no detections then. It is entered anew
+                where a layer can only take the default memory layout, as one that calls ``view`` on its input.
         """
+        recorder = nullcontext() if recorder is None else recorder
+        try:
+            with recorder:
+                return self._predict(batch)
+        except RuntimeError:
+            if batch.inputs.is_contiguous():
+                raise
+            self._channels_last = False
+            with recorder:
+                return self._predict(replace(batch, inputs=batch.inputs.contiguous()))
+        return None
+
+    def _predict(self, batch: Batch) -> tuple[Detections, ...]:
         half = torch.float16 if self.device.type == 'cuda' else torch.bfloat16
         precision = torch.autocast(self.device.type, dtype=half, enabled=self.amp)
-        with torch.no_grad(), precision, DefaultScope.overwrite_default_scope(self._scope):
+        scope = DefaultScope.overwrite_default_scope(self._scope)
+        with torch.no_grad(), precision, scope, fused_norms(self._fusable):
             samples = self.model(batch.inputs, batch.data_samples, mode='predict')
-        return [self._detections(sample, geometry) for sample, geometry in zip(samples, batch.geometries)]
+        return tuple(self._detections(sample, geometry) for sample, geometry in zip(samples, batch.geometries))
 
     def _detections(self, sample: Any, geometry: ImageGeometry) -> Detections:
         found = sample.get('pred_instances')

@@ -17,6 +17,10 @@ from featmap.errors import ConfigError, GeometryError, SourceError
 from featmap.geometry import ImageGeometry
 from featmap.models.config import load_config
 from featmap.models.detector import Detector
+from featmap.recorder import ActivationRecorder
+from featmap.sources import read_image
+from tests.conftest import CHECKPOINT, CONFIG
+from tests.conftest import IMAGE as DEMO_IMAGE
 
 YOLOV5 = 'mmyolo::yolov5/yolov5_n-v61_syncbn_fast_8xb16-300e_coco.py'
 RETINANET = 'mmdet::retinanet/retinanet_r18_fpn_1x_coco.py'
@@ -158,6 +162,68 @@ class TestPredict:
         detector.model.found = found
         result = detector.predict(detector.prepare([IMAGE]))[0]
         assert (len(result), len(result.classes)) == (0, 80)
+
+
+class Square(torch.nn.Module):
+    """Takes only maps in PyTorch's default memory layout, as many hand-written layers do."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x.view(-1) ** 2).view_as(x)
+
+
+class TestMemoryLayout:
+    """Convolutions are fastest with channels last; nobody needs to know."""
+
+    def test_what_is_fast_here(self) -> None:
+        detector = Detector(YOLOV5, device='cpu', cfg_options=SMALL)
+        fast, plain = detector.prepare([IMAGE]).inputs, detector.prepare([IMAGE], contiguous=True).inputs
+        assert fast.is_contiguous(memory_format=torch.channels_last)
+        assert plain.is_contiguous()
+        assert torch.equal(fast, plain)
+
+    def test_the_same_is_found(self) -> None:
+        detector = Detector(CONFIG, CHECKPOINT, device='cpu')
+        image = read_image(DEMO_IMAGE)
+        fast, plain = (detector.predict(detector.prepare([image], contiguous=way))[0] for way in (False, True))
+        assert len(fast) > 5
+        np.testing.assert_allclose(fast.boxes, plain.boxes, atol=1e-2)
+        np.testing.assert_allclose(fast.scores, plain.scores, atol=1e-4)
+        assert fast.labels.tolist() == plain.labels.tolist()
+
+    def test_a_layer_that_cannot_take_it(self) -> None:
+        detector = prophet((0.9, 1, 2, 3, 4))
+        detector.model.backbone = torch.nn.Sequential(torch.nn.Identity(), Square())
+        batch = detector.prepare([IMAGE])
+        assert not batch.inputs.is_contiguous()
+        recorder = ActivationRecorder(detector.model, ['backbone.0', 'backbone'])
+        found = detector.predict(batch, recorder)
+        assert [(record.target.name, record.call) for record in recorder.records] == [
+            ('backbone.0', 0),
+            ('backbone', 0),
+        ]
+        assert torch.equal(recorder.records[1].value, batch.inputs**2)
+        assert found[0].boxes.tolist() == [[1, 2, 3, 4]]
+        assert detector.prepare([IMAGE]).inputs.is_contiguous()  # it is not tried again
+
+    def test_an_error_of_another_cause(self) -> None:
+        calls = []
+
+        def fail(*call: Any) -> None:
+            calls.append(call[1][0].is_contiguous())
+            raise RuntimeError('out of order')
+
+        detector = prophet()
+        detector.model.backbone.register_forward_hook(fail)
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match='out of order'):
+                detector.predict(detector.prepare([IMAGE]))
+        assert calls == [False, True, True]
+
+    def test_a_recorder_may_end_the_forward(self) -> None:
+        detector = prophet((0.9, 1, 2, 3, 4))
+        recorder = ActivationRecorder(detector.model, ['backbone'], stop_early=True)
+        assert detector.predict(detector.prepare([IMAGE]), recorder) is None
+        assert len(recorder.records) == 1
 
 
 class TestModel:
