@@ -184,17 +184,12 @@ class ImageGeometry:
         )
 
     def warp(self, planes: np.ndarray, stride: Stride | None = None) -> np.ndarray:
-        """Put planes of (..., h, w) onto the original image: (..., H, W) float32.
-
-        Pixels to which a NaN or infinite cell contributes are NaN.
+        """Put planes of (..., h, w) onto the original image: (..., H, W) float32, NaN where
+        :meth:`Warp.masked` hides them.
         """
-        warper = self.warper(planes.shape[-2:], stride)
-        planes = np.asarray(planes, dtype=np.float32)
-        finite = np.isfinite(planes)
-        if finite.all():
-            return warper(planes)
-        warped = warper(np.where(finite, planes, np.float32(0)))
-        warped[warper((~finite).astype(np.float32)) > 0] = np.nan
+        warped, visible = self.warper(planes.shape[-2:], stride).masked(np.asarray(planes, dtype=np.float32))
+        if visible is not None:
+            warped[..., ~visible] = np.nan
         return warped
 
     def _cells(self, map_shape: tuple[int, int], stride: Stride | None, margin: float) -> tuple[slice, slice]:
@@ -256,6 +251,19 @@ class Warp(NamedTuple):
         # The short axis first: then whole rows of the image are all that is left to mix.
         narrow = _mix(planes, self.columns, -1)
         return _mix(narrow, self.rows, -2)
+
+    def masked(self, planes: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """As a call, but cells that are not finite in one of the planes take no part.
+
+        Returns:
+            The planes, (..., H, W) float32, and where they can be seen, (H, W) bool: where such cells contribute half
+            or less. None where there are no such cells.
+        """
+        finite = np.isfinite(planes).all(axis=tuple(range(planes.ndim - 2)))
+        if finite.all():
+            return self(planes), None
+        share = self(finite.astype(np.float32))
+        return self(np.where(finite, planes, np.float32(0))) / np.maximum(share, 1e-6), share >= 0.5
 
 
 def _mix(planes: np.ndarray, axis: Axis, dimension: int) -> np.ndarray:

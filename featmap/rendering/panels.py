@@ -84,17 +84,9 @@ def label_of(item: FeatureMap, plane: int, scale: Range | None, norm: Norm) -> s
 def warp_levels(planes: np.ndarray, scales: Sequence[Range] | None, warp: Warp) -> tuple[np.ndarray, np.ndarray | None]:
     """Planes (K, h, w) as grey levels (K, H, W) uint8, and where there is something to see.
 
-    ``scales`` None takes the range of all warped planes together. Non-finite cells take no part in the interpolation;
-    pixels to which they contribute half or more are not visible.
+    ``scales`` None takes the range of all warped planes together. See :meth:`featmap.geometry.Warp.masked`.
     """
-    finite = np.isfinite(planes).all(axis=0)
-    visible = None
-    if finite.all():
-        warped = warp(planes)
-    else:
-        share = warp(finite.astype(np.float32))
-        warped = warp(np.where(finite, planes, np.float32(0))) / np.maximum(share, 1e-6)
-        visible = share >= 0.5
+    warped, visible = warp.masked(planes)
     if scales is None:
         # What was constant stays so, though the interpolation rounds.
         own = value_range(planes)
