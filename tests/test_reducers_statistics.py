@@ -57,6 +57,13 @@ def test_against_numpy(name, maps, precision):
     np.testing.assert_allclose(reduction.values.numpy(), expected[None], rtol=1e-5, atol=2e-5)
 
 
+@pytest.mark.parametrize(('value', 'expected'), [(0.1, 0.0), (-1e30, 0.0), (NAN, NAN), (INF, NAN)])
+def test_channels_that_are_alike_have_no_spread(value, expected):
+    maps = torch.full((999, 2, 2), value)
+    spread = reduce(build_reducer('std'), maps, everywhere(maps)).values
+    np.testing.assert_array_equal(spread, np.full((1, 2, 2), expected))
+
+
 @pytest.mark.parametrize('name', REFERENCES)
 def test_half_precision_neither_overflows_nor_loses_count(name):
     # The sum, and each square, is beyond the largest half, 65504; and a bfloat16 stops counting ones at 256.

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+import cv2
 import numpy as np
 from mmengine.config import Config
 
@@ -101,7 +102,7 @@ class TestPipeline:
             GeometryError: where the pipeline moved the image in a way that it does not tell.
         """
         # MMCV's loaders hand out BGR.
-        packed = self._run({'img': np.ascontiguousarray(image[..., ::-1]), 'img_id': 0, 'img_path': name})
+        packed = self._run({'img': cv2.cvtColor(image, cv2.COLOR_RGB2BGR), 'img_id': 0, 'img_path': name})
         self._check(packed['data_samples'].metainfo, tuple(packed['inputs'].shape[-2:]))
         return packed
 
