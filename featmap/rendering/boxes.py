@@ -45,25 +45,28 @@ def _draw_tags(picture: np.ndarray, detections: Detections, order: np.ndarray) -
     height, width = picture.shape[:2]
     size = max(round(font_size(height, width) * 0.7), 9)
     tag_height = min(line_height(size) + 2, height)
+    texts = [f'{detections.name(index)} {detections.scores[index]:.2f}' for index in order]
+    widths = np.array([min(text_width(text, size) + 6, width) for text in texts])
+    places = _corners(np.round(detections.boxes[order]).astype(np.int64), widths, tag_height, (height, width))
     taken = np.empty((len(order), 4), dtype=np.int64)
-    for count, index in enumerate(order):
-        text = f'{detections.name(index)} {detections.scores[index]:.2f}'
-        tag_width = min(text_width(text, size) + 6, width)
-        left, top, right, bottom = (round(float(edge)) for edge in detections.boxes[index])
-        corners = np.array([
-            (left, top - tag_height), (right - tag_width, top - tag_height), (left, bottom),
-            (right - tag_width, bottom), (left, top), (right - tag_width, bottom - tag_height),
-        ])  # fmt: skip
-        starts = np.clip(corners, 0, (width - tag_width, height - tag_height))
-        places = np.concatenate([starts, starts + (tag_width, tag_height)], axis=1)
-        taken[count] = places[_covered(places, taken[:count]).argmin()]
+    for count, (index, text) in enumerate(zip(order, texts)):
+        taken[count] = places[count, _covered(places[count], taken[:count]).argmin()]
         x, y, end_x, end_y = taken[count]
         color = class_color(int(detections.labels[index]))
         dark = (0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]) > 140
         ink = (0, 0, 0) if dark else (255, 255, 255)
-        picture[y:end_y, x:end_x] = draw_lines(
-            [text], size, (tag_height, tag_width), color=ink, background=color, margin=3
-        )
+        picture[y:end_y, x:end_x] = draw_lines([text], size, (end_y - y, end_x - x), ink, color, margin=3)
+
+
+def _corners(boxes: np.ndarray, widths: np.ndarray, height: int, shape: tuple[int, int]) -> np.ndarray:
+    """Places for a plate of each width (N,) at its box (N, 4), within the picture: (N, 6, 4), best first."""
+    left, top, right, bottom = boxes.T
+    above, inside = top - height, right - widths
+    x = np.stack([left, inside, left, inside, left, inside], axis=1)
+    y = np.stack([above, above, bottom, bottom, top, bottom - height], axis=1)
+    x = np.clip(x, 0, (shape[1] - widths)[:, None])
+    y = np.clip(y, 0, shape[0] - height)
+    return np.stack([x, y, x + widths[:, None], y + height], axis=2)
 
 
 def _covered(places: np.ndarray, taken: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -28,6 +28,7 @@ def font_size(height: int, width: int) -> int:
     return int(min(max(min(height, width) / 28, 11), 64))
 
 
+@lru_cache(maxsize=4096)
 def text_width(text: str, size: int) -> int:
     """How many pixels wide the text is drawn."""
     return int(np.ceil(font(size).getlength(text)))
