@@ -81,6 +81,7 @@ def build_model(config: Config, random_weights: bool = False) -> nn.Module:
         try:
             cfg = copy.deepcopy(config.model)
             cfg.pop('teacher_ckpt', None)  # of a distillation: downloaded at once, and of no use here
+            _unsync(cfg)
             model = MODELS.build(cfg)
             _drop_pretrained(model)
             if random_weights:
@@ -99,6 +100,17 @@ def build_model(config: Config, random_weights: bool = False) -> nn.Module:
     model = revert_sync_batchnorm(model)
     model.eval()  # not chained: some detectors' own train() returns None
     return model
+
+
+def _unsync(node: Any) -> None:
+    """Make MMCV's synchronised norm PyTorch's, of the same weights: it asks for a process group when it is built."""
+    if isinstance(node, dict):
+        if node.get('type') in ('MMSyncBN', 'mmcv.MMSyncBN'):
+            node['type'] = 'BN'
+        node = list(node.values())
+    if isinstance(node, (list, tuple)):
+        for value in node:
+            _unsync(value)
 
 
 @contextlib.contextmanager

@@ -22,6 +22,8 @@ from featmap.models.build import build_model, class_names, pick_device, scope_of
 from featmap.models.checkpoint import WeightReport, apply_weights, load_checkpoint
 from featmap.models.config import load_config
 from featmap.models.fused_norms import find_fusable, fused_norms
+from featmap.models.mmcv_ops import ensure_ops
+from featmap.models.packages import missing_name, missing_package
 from featmap.models.pipeline import TestPipeline
 from featmap.models.thresholds import raise_score_threshold
 from featmap.structures import Detections
@@ -79,8 +81,9 @@ class Detector:
         raise_score_threshold(self.model, score_thr)
         self._fusable = find_fusable(self.model)
         # Convolutions are faster with channels last on CPUs, elsewhere in half precision. A layer passes the layout of
-        # its input on, so that of the network input does for all.
-        self._channels_last = self.device.type == 'cpu' or amp
+        # its input on, so that of the network input does for all. MMCV's compiled ops do not look at it, and would
+        # read something else than what is meant.
+        self._channels_last = ensure_ops() and (self.device.type == 'cpu' or amp)
         with DefaultScope.overwrite_default_scope(self._scope):
             self._pipeline = TestPipeline(self.config)
 
@@ -153,7 +156,13 @@ class Detector:
         precision = torch.autocast(self.device.type, dtype=half, enabled=self.amp)
         scope = DefaultScope.overwrite_default_scope(self._scope)
         with torch.no_grad(), precision, scope, fused_norms(self._fusable):
-            samples = self.model(batch.inputs, batch.data_samples, mode='predict')
+            try:
+                samples = self.model(batch.inputs, batch.data_samples, mode='predict')
+            except ModuleNotFoundError as error:  # some of mmdet's heads import what they need only then
+                name = missing_name(error)
+                if name is None:
+                    raise
+                raise missing_package(name, 'the model') from error
         return tuple(self._detections(sample, geometry) for sample, geometry in zip(samples, batch.geometries))
 
     def _detections(self, sample: Any, geometry: ImageGeometry) -> Detections:

@@ -203,6 +203,16 @@ class TestNotToBeBuilt:
         assert not model.training
 
 
+def test_the_synchronised_norm_of_mmcv_needs_no_process_group() -> None:
+    norm = {'type': 'MMSyncBN', 'requires_grad': True}
+    options = {'model.neck.norm_cfg': norm, 'model.bbox_head.norm_cfg': norm}
+    config = load_config('mmdet::retinanet/retinanet_r18_fpn_1x_coco.py', options)
+    model = build_model(config, random_weights=True)
+    norms = [name for name, module in model.named_modules() if type(module) is nn.BatchNorm2d]
+    assert {'neck.lateral_convs.0.bn', 'bbox_head.cls_convs.0.bn'} <= set(norms)
+    assert config.model.neck.norm_cfg.type == 'MMSyncBN'
+
+
 def test_ssd_predicts_without_a_loss() -> None:
     assert build_model(load_config('mmdet::ssd/ssd300_coco.py')).bbox_head.loss_cls is None  # type: ignore[union-attr]
 

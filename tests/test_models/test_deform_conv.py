@@ -254,6 +254,20 @@ def test_any_memory_layout():
     torch.testing.assert_close(run(features, weight, offset, CASES['both-groups'], output), expected)
 
 
+@pytest.mark.parametrize('sliced', [False, True])
+def test_offsets_of_a_larger_map_are_read_as_they_lie_in_memory(sliced):
+    # DyHead samples a coarse level with the offsets of the level above it: a finding of microsoft/GLIP#52.
+    case = CASES['offset-groups']
+    features, weight, *_, bias = tensors(case)
+    _, _, offset, mask, _ = tensors(case, size=(10, 12))
+    if sliced:  # one tensor holds both, so that a sample's numbers are in one piece but the samples are apart
+        offset, mask = torch.cat([offset, mask], 1).split([36, 18], dim=1)
+    moves = torch.stack([torch.tensor(one.flatten().tolist()[: 36 * 30]).view(36, 5, 6) for one in offset])
+    scales = torch.stack([torch.tensor(one.flatten().tolist()[: 18 * 30]).view(18, 5, 6) for one in mask])
+    expected = reference(features, weight, moves, case, scales, bias)
+    np.testing.assert_allclose(run_modulated(features, weight, offset, mask, bias, case), expected, atol=1e-5)
+
+
 def test_what_does_not_fit_is_named_with_its_shape():
     features, weight, offset, mask, bias = tensors(CASES['plain'])
     with pytest.raises(ValueError, match=r'offset has shape .*expected \(2, 18, 5, 6\)'):

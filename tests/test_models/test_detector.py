@@ -13,8 +13,9 @@ from mmengine.model import BaseModel
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData
 
-from featmap.errors import ConfigError, GeometryError, SourceError
+from featmap.errors import ConfigError, GeometryError, MissingPackageError, SourceError
 from featmap.geometry import ImageGeometry
+from featmap.models import detector as detector_module
 from featmap.models.config import load_config
 from featmap.models.detector import Detector
 from featmap.recorder import ActivationRecorder
@@ -163,6 +164,16 @@ class TestPredict:
         result = detector.predict(detector.prepare([IMAGE]))[0]
         assert (len(result), len(result.classes)) == (0, 80)
 
+    def test_a_package_that_is_missed_only_in_the_forward(self) -> None:
+        class Importing(torch.nn.Module):
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                raise ModuleNotFoundError("No module named 'nosuchpackage'", name='nosuchpackage')
+
+        detector = prophet()
+        detector.model.backbone = Importing()
+        with pytest.raises(MissingPackageError, match="the model needs 'nosuchpackage', which"):
+            boxes_of(detector)
+
 
 class Square(torch.nn.Module):
     """Takes only maps in PyTorch's default memory layout, as many hand-written layers do."""
@@ -180,6 +191,10 @@ class TestMemoryLayout:
         assert fast.is_contiguous(memory_format=torch.channels_last)
         assert plain.is_contiguous()
         assert torch.equal(fast, plain)
+
+    def test_compiled_ops_get_what_they_can_read(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(detector_module, 'ensure_ops', lambda: False)
+        assert prophet().prepare([IMAGE]).inputs.is_contiguous()
 
     def test_the_same_is_found(self) -> None:
         detector = Detector(CONFIG, CHECKPOINT, device='cpu')

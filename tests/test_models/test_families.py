@@ -92,6 +92,8 @@ FAMILIES = [
            TWO_STAGE, 5e-3, (160, 256), {'backbone': P2_TO_P5, 'neck': (4, 8, 16, 32, 64)}, {NMS, ROI, DCN_V2}),
     Family('mmdet::centernet/centernet_r18-dcnv2_8xb16-crop512-140e_coco.py',
            {}, 5e-2, (128, 192), {'backbone': P2_TO_P5, 'neck': (4,)}, {DCN_V2}),
+    Family('mmdet::dyhead/atss_r50_fpn_dyhead_1x_coco.py',
+           ONE_STAGE, 5e-3, (160, 256), {'backbone': P2_TO_P5, 'neck': P3_TO_P7}, {NMS, DCN_V2}),
     Family('mmdet::cornernet/cornernet_hourglass104_8xb6-210e-mstest_coco.py',
            {'model.backbone.stage_blocks': [1, 1, 1, 1, 1, 1], 'model.test_cfg.score_thr': 0.0,
             'model.test_cfg.corner_topk': 40, 'model.test_cfg.distance_threshold': 1e4,

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple, Optional
 
 import torch
@@ -99,8 +100,9 @@ def modulated_deform_conv_forward(
         weight: (C_out, C / group, kernel_h, kernel_w).
         bias: (C_out,), where ``with_bias``.
         ones: not used, like ``columns``.
-        offset: (N, deformable_group * kernel_h * kernel_w * 2, H_out, W_out), in cells, y before x.
-        mask: (N, deformable_group * kernel_h * kernel_w, H_out, W_out), the scales.
+        offset: (N, deformable_group * kernel_h * kernel_w * 2, H_out, W_out), in cells, y before x. Of a larger one
+            each sample's first numbers are taken in the order of memory, as the compiled op does; DyHead relies on it.
+        mask: (N, deformable_group * kernel_h * kernel_w, H_out, W_out), the scales; a larger one likewise.
         output: (N, C_out, H_out, W_out), written in place.
         columns: not used.
         kernel_h: kernel height.
@@ -116,7 +118,7 @@ def modulated_deform_conv_forward(
         with_bias: whether to add ``bias``.
 
     Raises:
-        ValueError: ``weight``, ``offset`` or ``mask`` does not fit the rest.
+        ValueError: ``weight`` does not fit the rest, or ``offset`` or ``mask`` is too small.
     """
     layout = _Layout(
         (kernel_h, kernel_w),
@@ -126,6 +128,9 @@ def modulated_deform_conv_forward(
         group,
         deformable_group,
     )
+    height, width = _output_size(input, layout)
+    taps = deformable_group * kernel_h * kernel_w
+    offset, mask = _first(offset, (taps * 2, height, width)), _first(mask, (taps, height, width))
     _convolve(input, weight, offset, mask, bias if with_bias else None, output, layout)
 
 
@@ -200,6 +205,14 @@ def _output_size(features: Tensor, layout: _Layout) -> tuple[int, int]:
         )
     )
     return height, width
+
+
+def _first(tensor: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """The first numbers of each sample in another shape, where there are more of them."""
+    wanted = math.prod(shape)
+    if tuple(tensor.shape[1:]) == shape or tensor[0].numel() < wanted:
+        return tensor
+    return tensor.flatten(1)[:, :wanted].unflatten(1, shape)
 
 
 def _check(name: str, tensor: Tensor, expected: tuple[int, ...]) -> None:
