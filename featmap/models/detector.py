@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -27,6 +28,9 @@ from featmap.models.packages import missing_name, missing_package
 from featmap.models.pipeline import TestPipeline
 from featmap.models.thresholds import raise_score_threshold
 from featmap.structures import Detections
+
+# The words of PyTorch and of extensions where a tensor does not lie in memory as a layer wants it.
+_OF_LAYOUT = re.compile('contiguous|stride')
 
 
 @dataclass(frozen=True)
@@ -143,8 +147,8 @@ class Detector:
         try:
             with recorder:
                 return self._predict(batch)
-        except RuntimeError:
-            if batch.inputs.is_contiguous():
+        except RuntimeError as error:
+            if batch.inputs.is_contiguous() or not _OF_LAYOUT.search(str(error)):
                 raise
             self._channels_last = False
             with recorder:
