@@ -7,10 +7,17 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# So that what they assert says as much as in a test.
+pytest.register_assert_rewrite('tests.storage_helpers', 'tests.visualizer_helpers')
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGE = ROOT / 'demo' / 'demo.jpg'
@@ -83,6 +90,24 @@ def photo(tmp_path) -> Path:
     path = tmp_path / 'photo.png'
     Image.fromarray(pixels).save(path)
     return path
+
+
+@pytest.fixture
+def draw(tmp_path):
+    """Save a figure, in an empty folder: ``draw(maps, detections)``."""
+    from featmap.figure import save_figure
+    from tests.figure_helpers import FLAT
+
+    def call(maps, found=None, image=FLAT, suffix='.png', **options):
+        options = {'dpi': 50, **options}
+        return save_figure(tmp_path / f'figure{suffix}', image, maps, found, **options)
+
+    return call
+
+
+def hooks(model: nn.Module) -> int:
+    """How many forward hooks there are in a model."""
+    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
 
 
 def files_under(folder: Path) -> list[str]:

@@ -11,7 +11,7 @@ from featmap.extractor import MapExtractor
 from featmap.inferencer import FeatMapInferencer
 from featmap.models.detector import Detector
 from featmap.reducers import PCA, Reducer, SqueezeMean, build_reducer
-from tests.conftest import CHECKPOINT, CONFIG
+from tests.conftest import CHECKPOINT, CONFIG, hooks
 
 SMALL = {
     'test_dataloader.dataset.pipeline.1.scale': (160, 160),
@@ -25,7 +25,7 @@ OTHER = np.random.default_rng(1).integers(0, 200, (100, 80, 3), dtype=np.uint8)
 def detector():
     detector = Detector(CONFIG, CHECKPOINT, device='cpu', cfg_options=SMALL)
     yield detector
-    assert hooks(detector) == 0
+    assert hooks(detector.model) == 0
 
 
 @pytest.fixture(scope='module')
@@ -33,11 +33,7 @@ def half():
     """The same detector under autocast, which is bfloat16 on a CPU."""
     detector = Detector(CONFIG, CHECKPOINT, device='cpu', cfg_options=SMALL, amp=True)
     yield detector
-    assert hooks(detector) == 0
-
-
-def hooks(detector: Detector) -> int:
-    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in detector.model.modules())
+    assert hooks(detector.model) == 0
 
 
 def extractor(detector: Detector, *names: str, reducer=None, **options) -> MapExtractor:
@@ -179,7 +175,7 @@ def test_autocast_ends_with_the_forward_though_a_reducer_fails(half):
     assert not torch.is_autocast_cpu_enabled()
     product = torch.ones(2, 2) @ torch.ones(2, 2)
     assert product.dtype == torch.float32
-    assert hooks(half) == 0
+    assert hooks(half.model) == 0
 
 
 # --- where the forward ends
@@ -194,7 +190,7 @@ def test_what_needs_no_detections_runs_no_further_than_it_must(detector, way, la
     for number in (1, 2, 3):
         getattr(made, way)(IMAGE)
         assert counter.calls == {name: number * (name in runs) for name in counter.calls}
-        assert hooks(detector) == 0
+        assert hooks(detector.model) == 0
         assert made._batch is None
     maps, detections = made.extract(IMAGE)
     assert counter.calls['bbox_head'] == 1
@@ -261,7 +257,7 @@ def test_a_failure_leaves_nothing_behind(detector, way, monkeypatch):
         patch.setattr(detector.model.neck, 'forward', lambda *args: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             getattr(made, way)(IMAGE)
-    assert hooks(detector) == 0
+    assert hooks(detector.model) == 0
     assert made._batch is None
     np.testing.assert_array_equal(made.maps(IMAGE)[0].values, expected)
 
@@ -276,7 +272,7 @@ def test_what_is_no_rgb_image_is_refused(detector, way, image):
 def test_a_layer_that_never_runs_is_an_error(detector):
     with pytest.raises(LayerError, match='was never run'):
         extractor(detector, 'neck.out_layers').maps(IMAGE)
-    assert hooks(detector) == 0
+    assert hooks(detector.model) == 0
 
 
 def test_learning_skips_images_that_cannot_be_read(tmp_path):
@@ -297,4 +293,4 @@ def test_learning_skips_images_that_cannot_be_read(tmp_path):
         assert torch.equal(basis.directions, made[1].reducer.bases[channels].directions)
     with pytest.raises(SourceError, match=r'bad\.png'):
         made[1].learn([bad, IMAGE])
-    assert hooks(made[1].detector) == 0
+    assert hooks(made[1].detector.model) == 0

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from rich.console import Console
-from torch import nn
 
 from featmap.errors import LayerError
 from featmap.layers import list_names, resolve
 from featmap.models.detector import Detector
 from featmap.models.mmcv_ops import ensure_ops
 from featmap.preview import LayerInfo, measure, print_layers
+from tests.conftest import hooks
 
 YOLOV5 = 'mmyolo::yolov5/yolov5_n-v61_syncbn_fast_8xb16-300e_coco.py'
 SMALL = {
@@ -35,10 +35,6 @@ def layers(detector: Detector) -> dict[str, LayerInfo]:
     found, missing = measure(detector, IMAGE)
     assert missing is None
     return {layer.name: layer for layer in found}
-
-
-def hooks(model: nn.Module) -> int:
-    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
 
 
 def printed(layers: Any, width: int = 40, terminal: bool = False) -> list[str]:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import cv2
 import numpy as np
@@ -236,6 +237,8 @@ def test_interrupted_run_keeps_finished_pictures_and_leaves_nothing_half_written
         text=True,
         cwd=tmp_path,
         env={**os.environ, 'PYTHONUNBUFFERED': '1'},
+        # A shell has what it runs in the background ignore the signal, and processes hand that on.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     first = process.stdout.readline()
     time.sleep(0.3)

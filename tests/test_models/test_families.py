@@ -17,6 +17,7 @@ import pytest
 
 from featmap.inferencer import FeatMapInferencer
 from featmap.models.mmcv_ops import ensure_ops
+from tests.conftest import hooks
 
 HEIGHT, WIDTH = 96, 160
 RESIZE = 'test_dataloader.dataset.pipeline.1.scale'
@@ -146,10 +147,6 @@ def ops_called(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     for name in (NMS, ROI, DCN, DCN_V2):
         monkeypatch.setattr(extension, name, spy(name, getattr(extension, name)))
     return called
-
-
-def hooks(model: Any) -> int:
-    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
 
 
 @pytest.mark.parametrize('family', FAMILIES, ids=lambda family: re.split(r'[/.]', family.config)[1])

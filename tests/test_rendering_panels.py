@@ -1,0 +1,202 @@
+"""Panels of every kind, and what their labels say."""
+
+from __future__ import annotations
+
+import itertools
+
+import cv2
+import numpy as np
+import pytest
+
+from featmap.rendering.colors import categories, color_table
+from featmap.rendering.normalize import Range
+from featmap.rendering.panels import Look, panels_of
+from featmap.rendering.scales import scales_of
+from featmap.structures import FeatureMap
+from featmap.visualizer import FeatMapVisualizer
+from tests.visualizer_helpers import l2_map as feature_map
+from tests.visualizer_helpers import photo
+
+NAN = float('nan')
+
+
+def panels(image: np.ndarray, item: FeatureMap, alpha: float = 1.0, **options):
+    look = FeatMapVisualizer(alpha=alpha, **options).look
+    return list(panels_of(image, item, scales_of([item], look.norm)[0], look))
+
+
+def upsampled(planes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """OpenCV's bilinear interpolation, for maps that cover the whole image: (K, H, W)."""
+    return np.stack([cv2.resize(plane.astype(np.float64), shape[::-1]) for plane in planes])
+
+
+# --- segments
+
+
+def segment_map(rows: int = 6, columns: int = 8, count: int = 5, **fields) -> FeatureMap:
+    numbers = np.random.default_rng(0).integers(0, count, (rows, columns))
+    numbers[0, :count] = np.arange(count)
+    return feature_map(numbers, kind='segments', names=(f'{count} segments',), **fields)
+
+
+def test_a_pixel_has_the_colour_of_the_segment_with_the_largest_share():
+    item = segment_map()
+    image = photo(48, 64)
+    (panel,) = panels(image, item)
+    shares = upsampled(item.values == np.arange(5)[:, None, None], (48, 64))
+    clear = np.sort(shares, axis=0)[-1] - np.sort(shares, axis=0)[-2] > 1e-3
+    assert clear.mean() > 0.9
+    np.testing.assert_array_equal(panel.image[clear], categories(5)[shares.argmax(0)][clear])
+    # Nothing in between: numbers have no order, so that between 0 and 2 there is no 1.
+    assert {tuple(pixel) for pixel in panel.image.reshape(-1, 3)} == {tuple(color) for color in categories(5)}
+
+
+def test_between_two_segments_there_is_no_third():
+    (panel,) = panels(photo(32, 32), feature_map([[0, 0, 2, 2]] * 4, kind='segments'))
+    assert (panel.image[:, :16] == categories(3)[0]).all()
+    assert (panel.image[:, 16:] == categories(3)[2]).all()
+
+
+def test_cells_of_no_segment_are_bare():
+    item = segment_map()
+    item.values[0, 2:4, 2:5] = NAN
+    image = photo(48, 64)
+    (panel,) = panels(image, item)
+    np.testing.assert_array_equal(panel.image[17:31, 17:39], image[17:31, 17:39])
+    different = (panel.image != image).any(-1)
+    assert different[:15].all()
+    assert different[33:].all()
+
+
+def test_segments_are_blended():
+    image = np.full((32, 32, 3), 100, np.uint8)
+    (panel,) = panels(image, feature_map(np.zeros((4, 4)), kind='segments'), alpha=0.25)
+    np.testing.assert_allclose(panel.image[0, 0], 75 + 0.25 * categories(1)[0].astype(float), atol=1)
+
+
+def test_segments_have_no_scale_nor_bar():
+    (panel,) = panels(photo(48, 64), segment_map())
+    assert panel.scale is None
+    assert panel.label == 'neck · 5 segments · 64×6×8 · stride 8'
+    plain = FeatMapVisualizer().draw_maps(photo(48, 64), [segment_map()])
+    with_bars = FeatMapVisualizer(colorbar=True).draw_maps(photo(48, 64), [segment_map()])
+    np.testing.assert_array_equal(with_bars.image, plain.image)
+
+
+def test_colours_of_segments_can_be_told_apart():
+    colors = categories(12).astype(int)
+    for one, other in itertools.combinations(colors, 2):
+        assert np.abs(one - other).max() >= 40
+    for one, other in zip(colors, colors[1:]):  # the largest segments have them
+        assert np.abs(one - other).max() >= 90
+    np.testing.assert_array_equal(categories(20)[:12], categories(12))  # a number keeps its colour
+
+
+# --- concepts
+
+
+def concept_map(**fields) -> FeatureMap:
+    """Three parts: the first on the left, the second, half as strong, on the right, the third in no place."""
+    planes = np.zeros((3, 4, 8))
+    planes[0, :, :2] = 2.0
+    planes[1, :, 6:] = 1.0
+    names = ('concept 1, 67%', 'concept 2, 33%', 'concept 3, 0%')
+    return feature_map(planes, kind='concepts', names=names, **fields)
+
+
+def test_every_concept_has_a_panel_and_then_all_have_one():
+    found = panels(photo(32, 64), concept_map())
+    assert [panel.label for panel in found] == [
+        'neck · concept 1, 67% · 64×4×8 · stride 8 · 0 … 2',
+        'neck · concept 2, 33% · 64×4×8 · stride 8 · 0 … 2',
+        'neck · concept 3, 0% · 64×4×8 · stride 8 · 0 … 2',
+        'neck · all 3 concepts · concept 1, 67% · concept 2, 33% · concept 3, 0%',
+    ]
+    assert [panel.scale for panel in found] == [Range(0, 2)] * 3 + [None]
+
+
+def test_a_pixel_has_the_colour_of_its_strongest_concept_the_more_the_stronger():
+    image = photo(32, 64)
+    overlay = panels(image, concept_map(), alpha=0.5)[-1].image.astype(float)
+    np.testing.assert_allclose(overlay[:, :12], np.broadcast_to(categories(3)[0], (32, 12, 3)), atol=1)
+    half = 0.5 * image[:, 52:] + 0.5 * categories(3)[1]
+    np.testing.assert_allclose(overlay[:, 52:], half, atol=2)
+    np.testing.assert_array_equal(overlay[:, 24:40], image[:, 24:40])
+
+
+def test_with_less_opacity_concepts_are_paler():
+    image = np.zeros((32, 64, 3), np.uint8)
+    overlay = panels(image, concept_map(), alpha=0.25)[-1].image
+    np.testing.assert_allclose(overlay[16, 4], 0.5 * categories(3)[0].astype(float), atol=1)
+    assert (panels(image, concept_map(), alpha=0.0)[-1].image == 0).all()
+
+
+@pytest.mark.parametrize('options', [{'symmetric': True}, {'norm': '-1,2'}, {'norm': 'layer'}, {'norm': 'p0,p100'}])
+def test_where_no_concept_has_a_share_the_image_is_bare_on_every_scale(options):
+    image = photo(32, 64)
+    overlay = panels(image, concept_map(), alpha=0.5, **options)[-1].image
+    np.testing.assert_array_equal(overlay[:, 24:40], image[:, 24:40])
+    assert (overlay[:, :12] != image[:, :12]).any(-1).all()
+
+
+def test_the_strongest_concept_wins_where_the_scale_ends_below_both():
+    planes = np.stack([np.full((4, 4), 2.0), np.full((4, 4), 3.0)])
+    overlay = panels(photo(32, 32), feature_map(planes, kind='concepts', names=('a', 'b')), norm='0,1')[-1].image
+    assert (overlay == categories(2)[1]).all()
+
+
+def test_the_strongest_of_interpolated_concepts_wins():
+    planes = np.random.default_rng(1).random((4, 5, 7))
+    item = feature_map(planes, kind='concepts', names=tuple('abcd'))
+    overlay = panels(np.zeros((40, 56, 3), np.uint8), item, norm='0,0.001')[-1].image  # all fully opaque
+    strengths = upsampled(item.values, (40, 56))
+    clear = np.sort(strengths, axis=0)[-1] - np.sort(strengths, axis=0)[-2] > 1e-4
+    np.testing.assert_array_equal(overlay[clear], categories(4)[strengths.argmax(0)][clear])
+
+
+def test_cells_without_concepts_are_bare():
+    item = concept_map()
+    item.values[:, 1:3, :2] = NAN
+    image = photo(32, 64)
+    overlay = panels(image, item)[-1].image
+    np.testing.assert_array_equal(overlay[10:22, :10], image[10:22, :10])
+    assert (overlay[:6, :10] != image[:6, :10]).any(-1).all()
+    np.testing.assert_allclose(overlay[0, 0], categories(3)[0], atol=1)
+
+
+def test_concepts_of_nothing_leave_the_image():
+    image = photo(32, 32)
+    item = feature_map(np.zeros((2, 4, 4)), kind='concepts', names=('a', 'b'))
+    np.testing.assert_array_equal(panels(image, item)[-1].image, image)
+
+
+# --- labels
+
+
+@pytest.mark.parametrize(
+    ('fields', 'said'),
+    [
+        ({'names': ('component 1, 40%', 'component 2, 9%')}, ['component 1, 40%', 'component 2, 9%']),
+        ({'channels': (17, 3)}, ['channel 17', 'channel 3']),
+        ({}, ['l2', 'l2']),
+        ({'names': ('only one',)}, ['only one', 'l2']),
+        ({'names': ('a', 'b'), 'channels': (17, 3)}, ['a', 'b']),
+        ({'channels': ()}, ['l2', 'l2']),
+    ],
+)
+def test_a_label_says_what_a_plane_shows(fields, said):
+    found = panels(photo(32, 32), feature_map(np.random.default_rng(0).random((2, 4, 4)), path='[1]', **fields))
+    assert [panel.label.split(' · ')[:2] for panel in found] == [['neck[1]', each] for each in said]
+
+
+def test_a_picture_of_three_planes_has_one_label():
+    values = np.random.default_rng(0).random((3, 4, 4))
+    (panel,) = panels(photo(32, 32), feature_map(values, kind='image', names=('pca, 90% of variance',)))
+    assert panel.label.startswith('neck · pca, 90% of variance · 64×4×4 · stride 8 · 0.')
+    fixed = feature_map(values, kind='image', ranges=((-1, 1),) * 3, channels=(0, 1, 2), reducer='pca')
+    assert panels(photo(32, 32), fixed)[0].label == 'neck · pca · 64×4×4 · stride 8'
+    assert panels(photo(32, 32), fixed)[0].scale is None
+
+
+def test_the_default_look_is_jet():
+    np.testing.assert_array_equal(Look().colors, color_table('jet'))

@@ -1,0 +1,147 @@
+"""Panels and their labels set into one picture, of which none is lost."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from featmap.errors import OptionError
+from featmap.rendering.text import SEPARATOR, line_height, text_width
+from featmap.rendering.tile import Cell, check_arrangement, near_square, tile
+
+
+@pytest.mark.parametrize(
+    ('count', 'shape'),
+    [
+        (0, (1, 1)), (1, (1, 1)), (2, (1, 2)), (3, (2, 2)), (4, (2, 2)), (5, (2, 3)), (6, (2, 3)), (7, (3, 3)),
+        (8, (3, 3)), (9, (3, 3)), (10, (3, 4)), (11, (3, 4)), (12, (3, 4)), (13, (4, 4)), (17, (4, 5)),
+    ],
+)  # fmt: skip
+def test_near_square(count, shape):
+    assert near_square(count) == shape
+
+
+def test_near_square_holds_all_without_an_empty_row():
+    for count in range(1, 200):
+        rows, columns = near_square(count)
+        assert (rows - 1) * columns < count <= rows * columns
+        assert 0 <= columns - rows <= 1
+
+
+@pytest.mark.parametrize(
+    ('arrangement', 'count', 'expected'), [(None, 5, (2, 3)), ((1, 5), 5, (1, 5)), ((5, 2), 5, (5, 2))]
+)
+def test_check_arrangement(arrangement, count, expected):
+    assert check_arrangement(arrangement, count) == expected
+
+
+def test_too_few_places_are_refused():
+    with pytest.raises(OptionError, match='2 x 2 has 4 places for 5 panels: give more rows or columns'):
+        check_arrangement((2, 2), 5)
+    with pytest.raises(OptionError, match='has 4 places for 5 panels'):
+        tile(*numbered([5]), arrangement=(2, 2))
+
+
+def numbered(sizes: list[int], shape: tuple[int, int] = (30, 40)) -> tuple[Cell, list[list[Cell]]]:
+    """An original and groups of panels; panel number n, the original being 0, is filled with (n + 1, 100, 200)."""
+    number = iter(range(1, 100))
+
+    def cell() -> Cell:
+        value = next(number)
+        return Cell(np.full((*shape, 3), (value, 100, 200), np.uint8), f'panel {value}{SEPARATOR}{value}×7×9')
+
+    return cell(), [[cell() for _ in range(size)] for size in sizes]
+
+
+def check_panels(rendering, count: int, shape: tuple[int, int] = (30, 40)) -> None:
+    """Every panel is whole, where it is said to be, and nowhere else."""
+    assert len(rendering.panels) == count
+    painted = np.zeros(rendering.image.shape[:2], int)
+    for number, panel in enumerate(rendering.panels):
+        assert (panel.height, panel.width) == shape
+        part = rendering.image[panel.y : panel.y + panel.height, panel.x : panel.x + panel.width]
+        np.testing.assert_array_equal(part, np.broadcast_to(np.uint8([number + 1, 100, 200]), (*shape, 3)))
+        painted[panel.y : panel.y + panel.height, panel.x : panel.x + panel.width] += 1
+        assert panel.label.startswith(f'panel {number + 1}{SEPARATOR}')
+    assert painted.max() == 1
+    coloured = (rendering.image[..., 1] == 100) & (rendering.image[..., 2] == 200)
+    np.testing.assert_array_equal(coloured, painted == 1)
+
+
+@pytest.mark.parametrize('labels', [True, False])
+@pytest.mark.parametrize('count', range(1, 11))
+def test_n_panels_in_are_n_panels_out(count, labels):
+    rendering = tile(*numbered([1] * (count - 1)), labels=labels)
+    check_panels(rendering, count)
+    rows = len({panel.y for panel in rendering.panels})
+    columns = len({panel.x for panel in rendering.panels})
+    assert (rows, columns) == near_square(count)
+    assert [(panel.y, panel.x) for panel in rendering.panels] == sorted(
+        (panel.y, panel.x) for panel in rendering.panels
+    )
+
+
+@pytest.mark.parametrize('sizes', [[2], [4], [5], [9], [3, 3], [4, 4, 4], [1, 3], [5, 2, 1], [2] * 5])
+@pytest.mark.parametrize('arrangement', [None, (3, 3), (1, 9), (9, 1)])
+def test_no_panel_of_a_block_is_lost(sizes, arrangement):
+    rendering = tile(*numbered(sizes), arrangement)
+    check_panels(rendering, 1 + sum(sizes))
+    assert min(panel.x for panel in rendering.panels[1:]) > rendering.panels[0].x + 40
+
+
+def test_a_block_has_the_rows_and_columns_asked_for():
+    panels = tile(*numbered([6]), (2, 3)).panels[1:]
+    assert len({panel.y for panel in panels}) == 2
+    assert len({panel.x for panel in panels}) == 3
+    assert panels[0].y == panels[1].y == panels[2].y < panels[3].y
+    assert panels[0].x < panels[1].x < panels[2].x
+    assert panels[0].x == panels[3].x
+
+
+def test_without_labels_there_are_only_panels_and_gaps():
+    image = tile(*numbered([1, 1, 1]), labels=False).image
+    gap = 2
+    assert image.shape == (2 * 30 + 3 * gap, 2 * 40 + 3 * gap, 3)
+    outside = image[..., 1] != 100
+    assert (image[outside] == 255).all()
+
+
+def test_with_labels_a_strip_with_text_stands_above_each_panel():
+    rendering = tile(*numbered([1, 1, 1], (60, 200)))
+    check_panels(rendering, 4, (60, 200))
+    bare = tile(*numbered([1, 1, 1], (60, 200)), labels=False)
+    strip = rendering.panels[0].y - bare.panels[0].y
+    assert strip >= line_height(11)
+    for panel in rendering.panels:
+        above = rendering.image[panel.y - strip : panel.y, panel.x : panel.x + panel.width]
+        assert (above < 100).any()
+        assert (above == 255).all(axis=(1, 2)).any()
+
+
+def test_labels_wrap_over_narrow_panels():
+    wide, narrow = (tile(Cell(np.zeros((60, width, 3), np.uint8), 'neck · 64×8×8'), []) for width in (400, 70))
+    assert narrow.panels[0].y - wide.panels[0].y == line_height(11)
+
+
+@pytest.mark.parametrize('shape', [(14, 20), (1, 1), (3, 200), (200, 3)])
+def test_labels_of_tiny_panels_are_whole(shape):
+    rendering = tile(*numbered([1, 1, 1, 1], shape))
+    check_panels(rendering, 5, shape)
+    width = rendering.image.shape[1]
+    needed = max(text_width(part, 11) for panel in rendering.panels for part in panel.label.split(SEPARATOR))
+    starts = sorted({panel.x for panel in rendering.panels})
+    assert min(after - before for before, after in zip(starts, [*starts[1:], width])) >= max(needed, shape[1])
+    lines = 1 if shape[1] == 200 else 2
+    for panel in rendering.panels:
+        strip = rendering.image[panel.y - lines * line_height(11) : panel.y, panel.x : panel.x + needed]
+        assert strip.shape[0] == lines * line_height(11)
+        for line in range(lines):
+            assert (strip[line * line_height(11) : (line + 1) * line_height(11)] < 100).any()
+
+
+def test_the_labels_of_one_picture_have_one_height():
+    rendering = tile(
+        Cell(np.zeros((60, 100, 3), np.uint8), 'a'),
+        [[Cell(np.zeros((60, 100, 3), np.uint8), SEPARATOR.join(['backbone.stage1', '128×20×20', 'stride 8']))]],
+    )
+    assert rendering.panels[0].y == rendering.panels[1].y

@@ -1,0 +1,86 @@
+"""Saved maps draw the same picture again, without the model."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from featmap.errors import DrawError, OptionError, SourceError
+from featmap.inferencer import FeatMapInferencer
+from featmap.results import Result
+from featmap.storage import SavedImage, versions
+from featmap.visualizer import FeatMapVisualizer
+from tests.conftest import CHECKPOINT, CONFIG, IMAGE
+from tests.storage_helpers import PICTURE, a_map, a_record, assert_same_array, assert_same_map, round_trip
+
+
+def record_of(vis: FeatMapInferencer, result: Result) -> SavedImage:
+    run = None if vis.run is None else (vis.run.low, vis.run.high)
+    return SavedImage(
+        result.name,
+        result.location,
+        result.original.shape[:2],
+        result.maps,
+        result.predictions,
+        {'settings': dataclasses.asdict(vis.settings), 'versions': versions()},
+        run,
+    )
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        {'channel_reduction': 'squeeze_mean', 'colorbar': True, 'norm': 'p2,p98'},
+        {'channel_reduction': None, 'topk': 4, 'arrangement': (4, 1), 'symmetric': True, 'norm': 'run'},
+        {'channel_reduction': 'channels', 'channels': 'all', 'labels': False, 'alpha': 0.8, 'colormap': 'viridis'},
+        {'channel_reduction': 'pca'},
+        {'channel_reduction': 'nmf', 'components': 3, 'boxes': False},
+        {'channel_reduction': 'kmeans', 'components': 4},
+    ],
+    ids=lambda options: str(options['channel_reduction']),
+)
+def test_the_picture_of_the_shipped_detector_is_drawn_again(tmp_path, options):
+    layers = ['neck[2]', 'backbone.stage1'] if options.get('channels') != 'all' else ['neck[2]']
+    vis = FeatMapInferencer(CONFIG, CHECKPOINT, device='cpu', target_layers=layers, **options)
+    result = vis(str(IMAGE))
+    saved = round_trip(tmp_path, record_of(vis, result))
+    pages = saved.draw_sheets()
+    assert len(pages) == len(result.renderings)
+    for page, expected in zip(pages, result.renderings):
+        assert_same_array(page.image, expected.image)
+        assert page.panels == expected.panels
+    assert_same_array(saved.draw(result.original).image, result.image)
+    for item, expected in zip(saved.maps, result.maps):
+        assert_same_map(item, expected)
+
+
+def test_a_look_given_wins_over_the_saved_one(tmp_path):
+    settings = {'alpha': 0.25, 'arrangement': (3, 1), 'colorbar': True, 'topk': 9}
+    saved = round_trip(tmp_path, a_record(a_map(), provenance={'settings': settings}))
+    look = {'alpha': 0.25, 'arrangement': (3, 1), 'colorbar': True}
+    for more in ({}, {'alpha': 1.0}, {'colormap': 'viridis', 'arrangement': None}, {'norm': '0,2'}):
+        expected = FeatMapVisualizer(**{**look, **more}).draw_maps(PICTURE, saved.maps, title='dog.jpg')
+        assert_same_array(saved.draw(PICTURE, **more).image, expected.image)
+    assert_same_array(
+        a_record(a_map()).draw(PICTURE).image,
+        FeatMapVisualizer().draw_maps(PICTURE, saved.maps, title='dog.jpg').image,
+    )
+
+
+@pytest.mark.parametrize('look', [{'alfa': 0.5}, {'topk': 3}, {'alpha': 2}, {'norm': 'x'}])
+def test_a_look_that_is_none(look):
+    with pytest.raises(OptionError):
+        a_record(a_map()).draw(PICTURE, **look)
+
+
+def test_an_image_that_is_not_the_one(tmp_path, photo):
+    with pytest.raises(SourceError, match='give the image'):
+        a_record(a_map()).draw()
+    with pytest.raises(SourceError, match='does not exist'):
+        a_record(a_map(), location=str(tmp_path / 'gone.png')).draw()
+    with pytest.raises(DrawError, match=r'photo\.png.* \(64, 96, 3\).*\(60, 100, 3\)'):
+        a_record(location=str(photo)).draw()
+    for wrong in (PICTURE[:, :-1], PICTURE[..., 0], PICTURE.astype(float)):
+        with pytest.raises(DrawError, match='given image'):
+            a_record().draw(wrong)
