@@ -7,6 +7,7 @@ import copy
 import logging
 from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from mmengine.registry import DefaultScope
 from torch import nn
 
 from featmap.errors import ConfigError, FeatMapError, first_line
+from featmap.models.config_names import find_config
 from featmap.models.mmcv_ops import ensure_ops
 from featmap.models.packages import missing_package
 from featmap.models.pipeline import dataset_config
@@ -80,7 +82,7 @@ def build_model(config: Config, random_weights: bool = False) -> nn.Module:
         torch.manual_seed(0)
         try:
             cfg = copy.deepcopy(config.model)
-            cfg.pop('teacher_ckpt', None)  # of a distillation: downloaded at once, and of no use here
+            _settle_teacher(cfg)
             _unsync(cfg)
             model = MODELS.build(cfg)
             _drop_pretrained(model)
@@ -100,6 +102,14 @@ def build_model(config: Config, random_weights: bool = False) -> nn.Module:
     model = revert_sync_batchnorm(model)
     model.eval()  # not chained: some detectors' own train() returns None
     return model
+
+
+def _settle_teacher(cfg: dict[str, Any]) -> None:
+    """Of a distillation: its weights would be downloaded at once, and its config is named from mmdet's checkout."""
+    cfg.pop('teacher_ckpt', None)
+    teacher = cfg.get('teacher_config')
+    if isinstance(teacher, str) and not Path(teacher).is_file():
+        cfg['teacher_config'] = str(find_config(teacher.removeprefix('configs/')))
 
 
 def _unsync(node: Any) -> None:
@@ -185,7 +195,7 @@ def pick_device(device: str | None) -> torch.device:
                     f'there is no device {device}: PyTorch {torch.__version__} sees {count} CUDA devices here; use '
                     '--device cpu'
                 )
-        torch.empty(1, device=chosen)
+        torch.zeros(1, device=chosen).cpu()  # 'meta' holds nothing
     except FeatMapError:
         raise
     except Exception as error:

@@ -67,6 +67,7 @@ class TestDevice:
             ('gpu', False, 0, "the device 'gpu' cannot be used: .*; use cpu or cuda:0"),
             ('', False, 0, "the device '' cannot be used: .*; use cpu or cuda:0"),
             ('cpu:x', False, 0, "the device 'cpu:x' cannot be used"),
+            ('meta', False, 0, "the device 'meta' cannot be used"),
             ('fpga', False, 0, "the device 'fpga' cannot be used"),
         ],
     )
@@ -211,6 +212,14 @@ def test_the_synchronised_norm_of_mmcv_needs_no_process_group() -> None:
     norms = [name for name, module in model.named_modules() if type(module) is nn.BatchNorm2d]
     assert {'neck.lateral_convs.0.bn', 'bbox_head.cls_convs.0.bn'} <= set(norms)
     assert config.model.neck.norm_cfg.type == 'MMSyncBN'
+
+
+def test_a_teacher_is_found_among_the_packaged_configs_and_not_downloaded(offline: mock.Mock) -> None:
+    config = load_config('mmdet::ld/ld_r18-gflv1-r101_fpn_1x_coco.py')
+    model = build_model(config)
+    assert type(model.teacher_model).__name__ == 'GFL'
+    assert config.model.teacher_config == 'configs/gfl/gfl_r101_fpn_ms-2x_coco.py'
+    offline.assert_not_called()
 
 
 def test_ssd_predicts_without_a_loss() -> None:
