@@ -49,6 +49,19 @@ def test_of_a_basis_with_more_components_the_first_are_taken(saved, k):
     assert reduce(PCA(basis=str(saved)), maps, weights).values.shape[0] == 3
 
 
+def test_a_basis_with_fewer_components_says_how_many_it_has(saved):
+    # Maps of 5 and of 12 channels were fitted: neither is short of channels.
+    with pytest.raises(OptionError, match=r'basis\.npz holds 4 components, fewer than 5; ask for 4'):
+        build_reducer('pca', components=5, basis=str(saved))
+
+
+def test_a_basis_holds_no_more_components_than_there_are_channels(tmp_path):
+    path = tmp_path / 'basis.npz'
+    two = features(2, 4, 4)
+    path.write_bytes(fitted_on([(two, everywhere(two))], k=5).dump())
+    assert reduce(PCA(5, basis=str(path)), two, everywhere(two)).values.shape[0] == 2
+
+
 def test_a_basis_is_for_its_number_of_channels(saved):
     maps = features(9, 4, 4)
     with pytest.raises(OptionError, match='the basis is for maps of 5, 12 channels, got one of 9'):

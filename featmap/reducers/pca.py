@@ -87,11 +87,11 @@ class PCA(Reducer):
         self._moments: dict[int, _Moments] = {}
         self.needs_fit = basis is None
         if basis is not None:
-            # A file may hold more components than are wanted.
-            self.bases = {
-                channels: replace(held, directions=held.directions[:, :k], variances=held.variances[:k])
-                for channels, held in load_bases(basis).items()
-            }
+            for channels, held in load_bases(basis).items():
+                count = held.directions.shape[1]
+                if count < min(k, channels):
+                    raise ValueError(f'{basis} holds {count} components, fewer than {k}; ask for {count}')
+                self.bases[channels] = replace(held, directions=held.directions[:, :k], variances=held.variances[:k])
 
     def observe(self, features: Tensor, weights: Tensor) -> None:
         """Let the features of one map, as for a call, take part in the fit."""
