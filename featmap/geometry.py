@@ -184,8 +184,9 @@ class ImageGeometry:
         )
 
     def warp(self, planes: np.ndarray, stride: Stride | None = None) -> np.ndarray:
-        """Put planes of (..., h, w) onto the original image: (..., H, W) float32, NaN where
-        :meth:`Warp.masked` hides them.
+        """Put planes of (..., h, w) onto the original image: (..., H, W) float32.
+
+        NaN, in all planes, where cells that are not finite in one of them contribute more than half.
         """
         warped, visible = self.warper(planes.shape[-2:], stride).masked(np.asarray(planes, dtype=np.float32))
         if visible is not None:

@@ -37,7 +37,11 @@ def clone_output(target: Target, output: Any) -> Any:
 
 
 class _Stopped(BaseException):
-    """Leaves the forward once all that was wanted is recorded. Not an Exception: models catch those."""
+    """Leaves the forward once a recorder has all that it wants. Not an Exception: models catch those."""
+
+    def __init__(self, recorder: ActivationRecorder) -> None:
+        super().__init__()
+        self.recorder = recorder
 
 
 class ActivationRecorder:
@@ -101,9 +105,10 @@ class ActivationRecorder:
         trace: TracebackType | None,
     ) -> bool:
         self._detach()
-        if kind is None or kind is _Stopped:
+        stopped = isinstance(error, _Stopped) and error.recorder is self
+        if kind is None or stopped:
             self._expected = dict(self._calls)
-        return kind is _Stopped
+        return stopped
 
     @property
     def records(self) -> list[Record]:
@@ -160,7 +165,7 @@ class ActivationRecorder:
 
     def _stop(self) -> None:
         self.stopped = True
-        raise _Stopped
+        raise _Stopped(self)
 
     def _tops(self) -> set[str]:
         return {target.name.partition('.')[0] for target in self.targets}

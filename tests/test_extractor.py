@@ -250,6 +250,40 @@ def test_what_is_observed_is_what_would_be_reduced(detector):
 
 
 @pytest.mark.parametrize('way', ['extract', 'maps', 'observe'])
+def test_a_layer_of_another_memory_layout_shows_nothing_twice(way):
+    detector = Detector(CONFIG, CHECKPOINT, device='cpu', cfg_options=SMALL)
+    runs, seen = [], []
+
+    def refuse(module, args):
+        runs.append(args[0][0].is_contiguous())
+        args[0][0].view(-1)
+
+    detector.model.neck.register_forward_pre_hook(refuse)
+
+    class Look(Reducer):
+        needs_fit = True
+
+        def observe(self, features, weights):
+            seen.append(tuple(features.shape))
+
+        def __call__(self, features, weights):
+            return features[0]
+
+    made = extractor(detector, 'backbone', 'neck', reducer=Look())
+    getattr(made, way)(IMAGE)
+    if way == 'observe':
+        assert runs == [True]
+        assert len(seen) == 6
+    else:
+        assert runs == [False, True]
+        found = made.maps(OTHER)
+        assert runs == [False, True, True]
+        assert [(item.layer, item.call, item.calls) for item in found] == [('backbone', 0, 1)] * 3 + [
+            ('neck', 0, 1)
+        ] * 3
+
+
+@pytest.mark.parametrize('way', ['extract', 'maps', 'observe'])
 def test_a_failure_leaves_nothing_behind(detector, way, monkeypatch):
     made = extractor(detector, reducer=PCA())
     expected = made.maps(IMAGE)[0].values

@@ -71,6 +71,22 @@ def test_a_failure_after_a_stop_is_raised_and_the_next_forward_stops_again():
     assert len(recorder.records) == 3
 
 
+@pytest.mark.parametrize('eager', ['outer', 'inner'])
+def test_a_recorder_ends_its_own_block_only(eager):
+    net = Net()
+    outer = ActivationRecorder(net, 'backbone.first', stop_early=eager == 'outer')
+    inner = ActivationRecorder(net, 'backbone.second', stop_early=eager == 'inner')
+    after = []
+    with outer:
+        with inner:
+            net(ONE)
+        after.append('inner')
+    after.append('outer')
+    assert after == (['outer'] if eager == 'outer' else ['inner', 'outer'])
+    assert (outer.stopped, inner.stopped) == (eager == 'outer', eager == 'inner')
+    assert hooks(net) == 0
+
+
 class Shuffled(nn.Module):
     """Runs the parts named, in that order; an error where a name is none of them."""
 

@@ -64,6 +64,15 @@ def test_channels_that_are_alike_have_no_spread(value, expected):
     np.testing.assert_array_equal(spread, np.full((1, 2, 2), expected))
 
 
+@pytest.mark.parametrize(
+    ('mean', 'spread'), [(100, 1e-3), (1000, 1e-2), (10, 1e-5), (0, 1e20), (0, 1e-25), (1e30, 1e28)]
+)
+def test_a_spread_far_smaller_or_larger_than_the_mean(mean, spread):
+    maps = noise(1024, 3, 4) * spread + mean
+    found = reduce(build_reducer('std'), maps, everywhere(maps)).values
+    np.testing.assert_allclose(found[0], maps.double().numpy().std(axis=0), rtol=2e-6)
+
+
 @pytest.mark.parametrize('name', REFERENCES)
 def test_half_precision_neither_overflows_nor_loses_count(name):
     # The sum, and each square, is beyond the largest half, 65504; and a bfloat16 stops counting ones at 256.

@@ -117,6 +117,8 @@ def _unsync(node: Any) -> None:
     if isinstance(node, dict):
         if node.get('type') in ('MMSyncBN', 'mmcv.MMSyncBN'):
             node['type'] = 'BN'
+            node.pop('group', None)
+            node.pop('stats_mode', None)
         node = list(node.values())
     if isinstance(node, (list, tuple)):
         for value in node:

@@ -22,7 +22,7 @@ from featmap.geometry import ImageGeometry
 from featmap.models.build import build_model, class_names, pick_device, scope_of
 from featmap.models.checkpoint import WeightReport, apply_weights, load_checkpoint
 from featmap.models.config import load_config
-from featmap.models.fused_norms import find_fusable, fused_norms
+from featmap.models.fused_norms import find_blocks, fused_norms
 from featmap.models.mmcv_ops import ensure_ops
 from featmap.models.packages import missing_name, missing_package
 from featmap.models.pipeline import TestPipeline
@@ -30,7 +30,7 @@ from featmap.models.thresholds import raise_score_threshold
 from featmap.structures import Detections
 
 # The words of PyTorch and of extensions where a tensor does not lie in memory as a layer wants it.
-_OF_LAYOUT = re.compile('contiguous|stride')
+_LAYOUT = re.compile('contiguous|stride', re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,8 @@ class Detector:
         self.model.to(self.device)
         self._scope = scope_of(self.config)
         raise_score_threshold(self.model, score_thr)
-        self._fusable = find_fusable(self.model)
+        # On a device each small operation is a kernel to launch, of which scaling the weights takes several.
+        self._fusable = find_blocks(self.model) if self.device.type == 'cpu' else []
         # Convolutions are faster with channels last on CPUs, elsewhere in half precision. A layer passes the layout of
         # its input on, so that of the network input does for all. MMCV's compiled ops do not look at it, and would
         # read something else than what is meant.
@@ -140,19 +141,23 @@ class Detector:
 
         Args:
             batch: The images.
-            recorder: Entered around the forward, which it may end: there are no detections then. It is entered anew
-                where a layer can only take the default memory layout, as one that calls ``view`` on its input.
+            recorder: Entered around the forward, which it may end: there are no detections then. Where a layer can only
+                take the default memory layout, as one that calls ``view`` on its input, the forward is run again and
+                the recorder entered anew; one around this call would see both runs.
         """
         recorder = nullcontext() if recorder is None else recorder
         try:
-            with recorder:
-                return self._predict(batch)
-        except RuntimeError as error:
-            if batch.inputs.is_contiguous() or not _OF_LAYOUT.search(str(error)):
+            return self._recorded(batch, recorder)
+        except (RuntimeError, ValueError, AssertionError) as error:
+            if batch.inputs.is_contiguous() or not _is_about_layout(error):
                 raise
-            self._channels_last = False
-            with recorder:
-                return self._predict(replace(batch, inputs=batch.inputs.contiguous()))
+        found = self._recorded(replace(batch, inputs=batch.inputs.contiguous()), recorder)
+        self._channels_last = False
+        return found
+
+    def _recorded(self, batch: Batch, recorder: AbstractContextManager[Any]) -> tuple[Detections, ...] | None:
+        with recorder:
+            return self._predict(batch)
         return None
 
     def _predict(self, batch: Batch) -> tuple[Detections, ...]:
@@ -162,11 +167,11 @@ class Detector:
         with torch.no_grad(), precision, scope, fused_norms(self._fusable):
             try:
                 samples = self.model(batch.inputs, batch.data_samples, mode='predict')
-            except ModuleNotFoundError as error:  # some of mmdet's heads import what they need only then
+            except ModuleNotFoundError as error:  # some of mmdet's heads import what they need only here
                 name = missing_name(error)
                 if name is None:
                     raise
-                raise missing_package(name, 'the model') from error
+                raise missing_package(name, 'the forward') from error
         return tuple(self._detections(sample, geometry) for sample, geometry in zip(samples, batch.geometries))
 
     def _detections(self, sample: Any, geometry: ImageGeometry) -> Detections:
@@ -181,6 +186,13 @@ class Detector:
             found.labels[keep].cpu().numpy(),
             self.classes,
         )
+
+
+def _is_about_layout(error: Exception) -> bool:
+    """Whether an error may come from a tensor's memory layout; an assertion without a word may."""
+    if isinstance(error, FeatMapError):
+        return False
+    return bool(_LAYOUT.search(str(error))) or (isinstance(error, AssertionError) and not str(error))
 
 
 def _on_image(boxes: np.ndarray, geometry: ImageGeometry) -> np.ndarray:

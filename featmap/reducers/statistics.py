@@ -60,8 +60,12 @@ class Std(_PerCell):
     """The standard deviation over channels (divided by C): how far the channels disagree at a cell."""
 
     def statistic(self, features: Tensor) -> Tensor:
+        # torch.std takes many times as long. The second mean takes away what the first is off by its rounding; in units
+        # of the largest deviation no square overflows; and channels that are alike deviate by rounding only.
         features = features.float()
-        spread = (features - features.mean(dim=0)).square_().mean(dim=0).sqrt_()  # torch.std takes many times as long
-        # Where all channels are alike the mean may be off by its rounding, which is no spread.
-        lowest = features.amin(dim=0)
-        return torch.where(lowest == features.amax(dim=0), lowest * 0, spread)
+        rest = features - features.mean(dim=0)
+        rest -= rest.mean(dim=0)
+        reach = torch.maximum(rest.amax(dim=0), -rest.amin(dim=0)).clamp_min(torch.finfo(torch.float32).tiny)
+        rest /= reach
+        spread = rest.square_().mean(dim=0).sqrt_() * reach
+        return spread * (features.amin(dim=0) != features.amax(dim=0))

@@ -205,7 +205,7 @@ class TestNotToBeBuilt:
 
 
 def test_the_synchronised_norm_of_mmcv_needs_no_process_group() -> None:
-    norm = {'type': 'MMSyncBN', 'requires_grad': True}
+    norm = {'type': 'MMSyncBN', 'requires_grad': True, 'stats_mode': 'N'}
     options = {'model.neck.norm_cfg': norm, 'model.bbox_head.norm_cfg': norm}
     config = load_config('mmdet::retinanet/retinanet_r18_fpn_1x_coco.py', options)
     model = build_model(config, random_weights=True)

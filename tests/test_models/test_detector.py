@@ -13,7 +13,7 @@ from mmengine.model import BaseModel
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData
 
-from featmap.errors import ConfigError, GeometryError, MissingPackageError, SourceError
+from featmap.errors import ConfigError, GeometryError, MissingPackageError, OptionError, SourceError
 from featmap.geometry import ImageGeometry
 from featmap.models import detector as detector_module
 from featmap.models.config import load_config
@@ -171,14 +171,20 @@ class TestPredict:
 
         detector = prophet()
         detector.model.backbone = Importing()
-        with pytest.raises(MissingPackageError, match="the model needs 'nosuchpackage', which"):
+        with pytest.raises(MissingPackageError, match="the forward needs 'nosuchpackage', which"):
             boxes_of(detector)
 
 
 class Square(torch.nn.Module):
     """Takes only maps in PyTorch's default memory layout, as many hand-written layers do."""
 
+    def __init__(self, says: Exception | None = None) -> None:
+        super().__init__()
+        self.says = says
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.says is not None and not x.is_contiguous():
+            raise self.says
         return (x.view(-1) ** 2).view_as(x)
 
 
@@ -205,9 +211,19 @@ class TestMemoryLayout:
         np.testing.assert_allclose(fast.scores, plain.scores, atol=1e-4)
         assert fast.labels.tolist() == plain.labels.tolist()
 
-    def test_a_layer_that_cannot_take_it(self) -> None:
+    @pytest.mark.parametrize(
+        'says',
+        [
+            None,
+            AssertionError(),
+            ValueError('x must be contiguous'),
+            RuntimeError('Unsupported memory format. Supports only Contiguous'),
+        ],
+        ids=str,
+    )
+    def test_a_layer_that_cannot_take_it(self, says: Exception | None) -> None:
         detector = prophet((0.9, 1, 2, 3, 4))
-        detector.model.backbone = torch.nn.Sequential(torch.nn.Identity(), Square())
+        detector.model.backbone = torch.nn.Sequential(torch.nn.Identity(), Square(says))
         batch = detector.prepare([IMAGE])
         assert not batch.inputs.is_contiguous()
         recorder = ActivationRecorder(detector.model, ['backbone.0', 'backbone'])
@@ -220,19 +236,38 @@ class TestMemoryLayout:
         assert found[0].boxes.tolist() == [[1, 2, 3, 4]]
         assert detector.prepare([IMAGE]).inputs.is_contiguous()  # it is not tried again
 
-    def test_an_error_of_another_cause(self) -> None:
-        calls = []
+    @pytest.mark.parametrize(
+        ('error', 'runs'),
+        [
+            (RuntimeError('out of order'), [False, False]),
+            (OptionError('stride is no option'), [False, False]),
+            (KeyError('stride'), [False, False]),
+            (RuntimeError('stride must be positive'), [False, True, False, True]),
+        ],
+        ids=str,
+    )
+    def test_an_error_of_another_cause(self, error: Exception, runs: list[bool]) -> None:
+        tried = []
 
         def fail(*call: Any) -> None:
-            calls.append(call[1][0].is_contiguous())
-            raise RuntimeError('out of order')
+            tried.append(call[1][0].is_contiguous())
+            raise error
 
         detector = prophet()
         detector.model.backbone.register_forward_hook(fail)
-        for _ in range(2):
-            with pytest.raises(RuntimeError, match='out of order'):
+        for _ in range(2):  # what would not have helped is no reason to be slower from then on
+            with pytest.raises(type(error), match=str(error)):
                 detector.predict(detector.prepare([IMAGE]))
-        assert calls == [False, False]
+        assert tried == runs
+
+    def test_a_repeated_run_ends_early_too(self) -> None:
+        detector = prophet((0.9, 1, 2, 3, 4))
+        detector.model.backbone = torch.nn.Sequential(torch.nn.Identity(), Square(), torch.nn.Identity())
+        recorder = ActivationRecorder(detector.model, ['backbone.0', 'backbone.1'], stop_early=True)
+        for _ in range(2):
+            assert detector.predict(detector.prepare([IMAGE]), recorder) is None
+            assert [record.target.name for record in recorder.records] == ['backbone.0', 'backbone.1']
+            assert recorder.stopped
 
     def test_a_recorder_may_end_the_forward(self) -> None:
         detector = prophet((0.9, 1, 2, 3, 4))

@@ -8,8 +8,10 @@ import pytest
 import torch
 from mmcv.cnn import ConvModule
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.modules.module import register_module_forward_hook
 
-from featmap.models.fused_norms import find_fusable, fused_norms
+from featmap.models.fused_norms import find_blocks, fused_norms
 
 
 def block(**options: Any) -> ConvModule:
@@ -26,16 +28,17 @@ def block(**options: Any) -> ConvModule:
     return made.eval()
 
 
-def watch(module: nn.Module, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Grows by one with each call of the module, which it meets without a hook."""
+@pytest.fixture
+def norms(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by one with each batch norm that is computed on its own."""
     calls: list[int] = []
-    forward = module.forward
 
-    def counted(x: Tensor) -> Tensor:
+    def counted(*args: Any, **kwargs: Any) -> Tensor:
         calls.append(1)
-        return forward(x)
+        return batch_norm(*args, **kwargs)
 
-    monkeypatch.setattr(module, 'forward', counted)
+    batch_norm = F.batch_norm
+    monkeypatch.setattr(F, 'batch_norm', counted)
     return calls
 
 
@@ -44,45 +47,50 @@ THREEFOLD = [[[[6.0, -3.0]]]]
 NORMED = [[[[11.0, -34.0]]]]
 
 
-def test_the_norm_is_part_of_the_convolution(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_norm_is_part_of_the_convolution(norms: list[int]) -> None:
     made = block()
-    calls = watch(made.norm, monkeypatch)
     assert made(X).tolist() == NORMED
-    assert len(calls) == 1
-    with fused_norms(find_fusable(made)):
+    assert len(norms) == 1
+    with fused_norms(find_blocks(made)):
         assert made(X).tolist() == NORMED
-    assert len(calls) == 1
+    assert len(norms) == 1
     assert made(X).tolist() == NORMED
-    assert len(calls) == 2
+    assert len(norms) == 2
 
 
-@pytest.mark.parametrize(('part', 'expected'), [('conv', THREEFOLD), ('norm', NORMED)])
+@pytest.mark.parametrize('part', ['conv', 'norm'])
 @pytest.mark.parametrize('kind', ['forward', 'forward_pre', 'full_backward', 'full_backward_pre'])
-def test_not_while_somebody_looks_at_either(
-    part: str, expected: Any, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_not_while_somebody_looks_at_either(part: str, kind: str, norms: list[int]) -> None:
     made = block()
     seen: list[Any] = []
-    child = getattr(made, part)
-    register = getattr(child, f'register_{kind}_hook')
-    calls = watch(made.norm, monkeypatch)
-    handle = register(lambda *call: seen.append(call[-1]))
-    with fused_norms(find_fusable(made)):
+    handle = getattr(getattr(made, part), f'register_{kind}_hook')(lambda *call: seen.append(call[-1]))
+    with fused_norms(find_blocks(made)):
         assert made(X).tolist() == NORMED
-    assert len(calls) == 1
+    assert len(norms) == 1
     if kind == 'forward':
-        assert seen[0].tolist() == expected
+        assert seen[0].tolist() == (THREEFOLD if part == 'conv' else NORMED)
     handle.remove()
-    with fused_norms(find_fusable(made)):
+    with fused_norms(find_blocks(made)):
         made(X)
-    assert len(calls) == 1
+    assert len(norms) == 1
+
+
+def test_not_while_somebody_looks_at_all_modules() -> None:
+    made, seen = block(), []
+    handle = register_module_forward_hook(lambda module, args, out: seen.append((type(module).__name__, out.tolist())))
+    try:
+        with fused_norms(find_blocks(made)):
+            made(X)
+    finally:
+        handle.remove()
+    assert seen == [('Conv2d', THREEFOLD), ('BatchNorm2d', NORMED), ('ConvModule', NORMED)]
 
 
 def test_the_model_stays_what_it_was() -> None:
     made = block()
     before = {name: value.clone() for name, value in made.state_dict().items()}
     attributes = sorted(vars(made)), sorted(vars(made.conv)), sorted(vars(made.norm))
-    with pytest.raises(RuntimeError), fused_norms(find_fusable(made)):
+    with pytest.raises(RuntimeError), fused_norms(find_blocks(made)):
         made(X.repeat(1, 2, 1, 1))
     assert (sorted(vars(made)), sorted(vars(made.conv)), sorted(vars(made.norm))) == attributes
     assert made.fast_conv_bn_eval_forward is None
@@ -94,14 +102,14 @@ def test_a_block_that_was_fused_before_stays_so() -> None:
     made = block(fast_conv_bn_eval=True)
     own = made.fast_conv_bn_eval_forward
     assert own is not None
-    with fused_norms(find_fusable(made)):
+    with fused_norms(find_blocks(made)):
         pass
     assert made.fast_conv_bn_eval_forward is own
 
 
 def test_later_weights_count() -> None:
     made = block()
-    blocks = find_fusable(made)
+    blocks = find_blocks(made)
     for weight, expected in ((3, NORMED), (2, [[[[1.0, -29.0]]]])):
         nn.init.constant_(made.conv.weight, weight)
         with fused_norms(blocks):
@@ -110,7 +118,7 @@ def test_later_weights_count() -> None:
 
 def test_a_norm_that_still_learns_is_left_alone() -> None:
     made = ConvModule(1, 1, 1, norm_cfg={'type': 'BN'}).train()
-    with fused_norms(find_fusable(made)):
+    with fused_norms(find_blocks(made)):
         made(X)
     assert made.norm.num_batches_tracked == 1
 
@@ -122,19 +130,68 @@ class Doubled(nn.Conv2d):
         return 2 * super().forward(x)
 
 
-def test_only_plain_convolutions_with_a_norm() -> None:
-    odd = block()
-    odd.conv = Doubled(1, 1, 1)
-    model = nn.Sequential(block(), ConvModule(1, 1, 1), odd, nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1))
-    assert find_fusable(model) == [model[0]]
+class Bent(nn.BatchNorm2d):
+    """A norm that does more than one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).tanh()
 
 
-@pytest.mark.parametrize('options', [{'norm_cfg': {'type': 'GN', 'num_groups': 2}}, {'order': ('norm', 'conv', 'act')}])
+@pytest.mark.parametrize('part', ['conv', 'norm'])
+def test_a_layer_of_the_users_own_does_what_it_does(part: str) -> None:
+    made = block()
+    blocks = find_blocks(made)
+    other = Doubled(1, 1, 1, bias=False) if part == 'conv' else Bent(1)
+    setattr(made, 'conv' if part == 'conv' else made.norm_name, other.eval())
+    expected = made(X)
+    with fused_norms(blocks):
+        assert torch.equal(made(X), expected)
+
+
+@pytest.mark.parametrize('part', ['conv', 'norm'])
+def test_a_forward_of_the_users_own_is_run_and_kept(part: str) -> None:
+    made = block()
+    layer = getattr(made, part)
+    forward = layer.forward
+    layer.forward = lambda x: forward(x) + 5
+    expected = made(X)
+    with fused_norms(find_blocks(made)):
+        assert torch.equal(made(X), expected)
+    assert torch.equal(made(X), expected)
+
+
+def test_only_blocks_with_a_norm() -> None:
+    model = nn.Sequential(block(), ConvModule(1, 1, 1), nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1))
+    assert find_blocks(model) == [model[0]]
+
+
+@pytest.mark.parametrize(
+    ('options', 'left'),
+    [
+        ({'bias': True}, 0),
+        ({'groups': 2, 'stride': 2, 'padding': 1}, 0),
+        ({'norm_cfg': {'type': 'BN', 'affine': False}}, 0),
+        ({'padding': 2, 'padding_mode': 'reflect'}, 0),
+        ({'padding': 2, 'padding_mode': 'circular'}, 0),
+        ({'norm_cfg': {'type': 'SyncBN'}}, 0),
+        ({'order': ('conv', 'act', 'norm')}, 1),
+        ({'order': ('norm', 'conv', 'act')}, 1),
+        ({'norm_cfg': {'type': 'BN', 'track_running_stats': False}}, 1),
+        ({'norm_cfg': {'type': 'GN', 'num_groups': 2}}, 0),
+        ({'conv_cfg': {'type': 'ConvWS'}}, 1),
+    ],
+)
+@pytest.mark.filterwarnings('ignore:Unnecessary conv bias')
 @torch.no_grad()
-def test_other_norms_and_orders_are_right_too(options: Any) -> None:
+def test_the_same_comes_out_of_every_kind_of_block(options: Any, left: int, norms: list[int]) -> None:
     torch.manual_seed(0)
     made = ConvModule(4, 4, 3, **{'norm_cfg': {'type': 'BN'}, **options}).eval()
-    x = torch.randn(1, 4, 5, 5)
+    for name, value in made.norm.named_buffers():
+        if value.is_floating_point():
+            value.copy_(torch.rand_like(value) + (0.5 if name == 'running_var' else 0))
+    x = torch.randn(1, 4, 7, 7)
     expected = made(x)
-    with fused_norms(find_fusable(made)):
-        assert torch.equal(made(x), expected)
+    norms.clear()
+    with fused_norms(find_blocks(made)):
+        torch.testing.assert_close(made(x), expected)
+    assert len(norms) == left
