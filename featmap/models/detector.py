@@ -22,7 +22,7 @@ from featmap.geometry import ImageGeometry
 from featmap.models.build import build_model, class_names, pick_device, scope_of
 from featmap.models.checkpoint import WeightReport, apply_weights, load_checkpoint
 from featmap.models.config import load_config
-from featmap.models.fused_norms import find_blocks, fused_norms
+from featmap.models.fused_norms import FusedNorms
 from featmap.models.mmcv_ops import ensure_ops
 from featmap.models.packages import missing_name, missing_package
 from featmap.models.pipeline import TestPipeline
@@ -84,7 +84,7 @@ class Detector:
         self._scope = scope_of(self.config)
         raise_score_threshold(self.model, score_thr)
         # On a device each small operation is a kernel to launch, of which scaling the weights takes several.
-        self._fusable = find_blocks(self.model) if self.device.type == 'cpu' else []
+        self._norms = FusedNorms(self.model) if self.device.type == 'cpu' else None
         # Convolutions are faster with channels last on CPUs, elsewhere in half precision. A layer passes the layout of
         # its input on, so that of the network input does for all. MMCV's compiled ops do not look at it, and would
         # read something else than what is meant.
@@ -164,7 +164,8 @@ class Detector:
         half = torch.float16 if self.device.type == 'cuda' else torch.bfloat16
         precision = torch.autocast(self.device.type, dtype=half, enabled=self.amp)
         scope = DefaultScope.overwrite_default_scope(self._scope)
-        with torch.no_grad(), precision, scope, fused_norms(self._fusable):
+        fused = self._norms.active() if self._norms else nullcontext()
+        with torch.no_grad(), precision, scope, fused:
             try:
                 samples = self.model(batch.inputs, batch.data_samples, mode='predict')
             except ModuleNotFoundError as error:  # some of mmdet's heads import what they need only here

@@ -3,63 +3,90 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.modules import module as hooks_of_all_modules
 from torch.nn.modules.batchnorm import _BatchNorm
 
-# MMCV's switch, under the names that it had in turn. From "Tune-Mode ConvBN Blocks For Efficient Transfer Learning"
-# (arXiv 2305.11624): the scaled weights are made anew in each call, so that the model's own stay as they are.
-_SWITCHES = ('efficient_conv_bn_eval', 'fast_conv_bn_eval')
+# Where an MMCV block keeps what to call instead of its convolution and norm, under the names that it had in turn.
+_SWITCHES = ('efficient_conv_bn_eval_forward', 'fast_conv_bn_eval_forward')
 _HOOKS = ('_forward_pre_hooks', '_forward_hooks', '_backward_pre_hooks', '_backward_hooks')
-# What the switch stands for. A layer with a forward of its own does something else.
+# What can be fused. A layer with a forward of its own does something else.
 _CONVOLUTIONS = (nn.Conv2d.forward,)
 _NORMS = (_BatchNorm.forward, nn.SyncBatchNorm.forward)
 
 
-def find_blocks(model: nn.Module) -> list[nn.Module]:
-    """MMCV's blocks of a convolution and a norm that have the switch."""
-    from mmcv.cnn import ConvModule
+class FusedNorms:
+    """Makes convolution and norm of MMCV's blocks one operation, for as long as it is asked to.
 
-    return [
-        module
-        for module in model.modules()
-        if isinstance(module, ConvModule)
-        and module.with_norm
-        and any(hasattr(module, f'turn_on_{switch}') for switch in _SWITCHES)
-    ]
-
-
-@contextmanager
-def fused_norms(blocks: Sequence[nn.Module]) -> Iterator[None]:
-    """Inside the ``with`` block, convolution and norm of each are one operation, where they are plain and unobserved.
-
-    What a block puts out stays the same but for rounding; its convolution alone would put out something else, so a
-    block stays as it is while its convolution or its norm has a hook, and all do while there are hooks on any module.
+    The weights that do the work of both are made anew for each forward, so that the model's own stay as they are and
+    count as they are then. See "Tune-Mode ConvBN Blocks For Efficient Transfer Learning", arXiv 2305.11624.
     """
-    with ExitStack() as stack:
-        if not any(getattr(hooks_of_all_modules, f'_global{name}') for name in _HOOKS):
-            for block in blocks:
-                if _is_bare(block.conv, _CONVOLUTIONS) and _is_bare(block.norm, _NORMS):
-                    stack.enter_context(_fused(block))
-        yield
+
+    def __init__(self, model: nn.Module) -> None:
+        from mmcv.cnn import ConvModule
+
+        self._blocks: list[tuple[Any, str, _Fused]] = []
+        for block in model.modules():
+            switch = next((name for name in _SWITCHES if hasattr(block, name)), None)
+            if isinstance(block, ConvModule) and block.with_norm and switch:
+                self._blocks.append((block, switch, _Fused()))
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Inside the ``with`` block, plain and unobserved blocks are one operation, unless a gradient is wanted.
+
+        What a block puts out stays the same but for rounding; its convolution alone would put out something else, so
+        a block stays as it is while its convolution or norm has a hook, and all do while there are hooks on any module.
+        """
+        refused = torch.is_grad_enabled() or _hooks_on_all()
+        blocks = [] if refused else [each for each in self._blocks if _can_be_fused(each[0])]
+        before = [getattr(block, switch) for block, switch, _ in blocks]
+        try:
+            for block, switch, fused in blocks:
+                setattr(block, switch, fused)
+            yield
+        finally:
+            for (block, switch, _), own in zip(blocks, before):
+                setattr(block, switch, own)
+                # Where the convolution fails, MMCV leaves the one with the norm in its place.
+                vars(block.conv).pop('forward', None)
 
 
-@contextmanager
-def _fused(block: Any) -> Iterator[None]:
-    switch = next(name for name in _SWITCHES if hasattr(block, f'turn_on_{name}'))
-    before = getattr(block, f'{switch}_forward')
-    getattr(block, f'turn_on_{switch}')(True)
-    try:
-        yield
-    finally:
-        setattr(block, f'{switch}_forward', before)
-        vars(block.conv).pop('forward', None)  # where the convolution fails, MMCV leaves the one with the norm in it
+class _Fused:
+    """A convolution with the weights of the norm after it in its own, written into the same memory each time."""
+
+    def __init__(self) -> None:
+        self._weight: Tensor | None = None
+
+    def __call__(self, norm: _BatchNorm, conv: nn.Conv2d, x: Tensor) -> Tensor:
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        scale = torch.rsqrt(norm.running_var + norm.eps)
+        if norm.affine:
+            scale = scale * norm.weight
+        shift = -norm.running_mean if conv.bias is None else conv.bias - norm.running_mean
+        shift = shift * scale + norm.bias if norm.affine else shift * scale
+        weight, own = conv.weight, self._weight
+        if own is None or (own.shape, own.dtype, own.device) != (weight.shape, weight.dtype, weight.device):
+            own = self._weight = torch.empty_like(weight, requires_grad=False)
+        torch.mul(weight, scale[:, None, None, None], out=own)
+        return conv._conv_forward(x, own, shift)
 
 
-def _is_bare(module: Any, forwards: Sequence[Any]) -> bool:
+def _can_be_fused(block: Any) -> bool:
+    conv, norm = block.conv, block.norm
+    return _is_bare(conv, _CONVOLUTIONS) and _is_bare(norm, _NORMS) and norm.track_running_stats
+
+
+def _is_bare(layer: Any, forwards: Sequence[Any]) -> bool:
     """Whether a layer computes what its class is known for, and nobody listens."""
-    own = 'forward' in vars(module) or type(module).forward not in forwards
-    return not own and not any(getattr(module, name) for name in _HOOKS)
+    own = 'forward' in vars(layer) or type(layer).forward not in forwards
+    return not own and not any(getattr(layer, name) for name in _HOOKS)
+
+
+def _hooks_on_all() -> bool:
+    return any(getattr(hooks_of_all_modules, f'_global{name}') for name in _HOOKS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,7 +12,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.module import register_module_forward_hook
 
-from featmap.models.fused_norms import find_blocks, fused_norms
+from featmap.models.fused_norms import FusedNorms
+
+
+@pytest.fixture(autouse=True)
+def no_grad() -> Iterator[None]:
+    with torch.no_grad():
+        yield
 
 
 def block(**options: Any) -> ConvModule:
@@ -51,7 +58,7 @@ def test_the_norm_is_part_of_the_convolution(norms: list[int]) -> None:
     made = block()
     assert made(X).tolist() == NORMED
     assert len(norms) == 1
-    with fused_norms(find_blocks(made)):
+    with FusedNorms(made).active():
         assert made(X).tolist() == NORMED
     assert len(norms) == 1
     assert made(X).tolist() == NORMED
@@ -64,13 +71,13 @@ def test_not_while_somebody_looks_at_either(part: str, kind: str, norms: list[in
     made = block()
     seen: list[Any] = []
     handle = getattr(getattr(made, part), f'register_{kind}_hook')(lambda *call: seen.append(call[-1]))
-    with fused_norms(find_blocks(made)):
+    with FusedNorms(made).active():
         assert made(X).tolist() == NORMED
     assert len(norms) == 1
     if kind == 'forward':
         assert seen[0].tolist() == (THREEFOLD if part == 'conv' else NORMED)
     handle.remove()
-    with fused_norms(find_blocks(made)):
+    with FusedNorms(made).active():
         made(X)
     assert len(norms) == 1
 
@@ -79,18 +86,36 @@ def test_not_while_somebody_looks_at_all_modules() -> None:
     made, seen = block(), []
     handle = register_module_forward_hook(lambda module, args, out: seen.append((type(module).__name__, out.tolist())))
     try:
-        with fused_norms(find_blocks(made)):
+        with FusedNorms(made).active():
             made(X)
     finally:
         handle.remove()
     assert seen == [('Conv2d', THREEFOLD), ('BatchNorm2d', NORMED), ('ConvModule', NORMED)]
 
 
+def test_not_where_a_gradient_is_wanted(norms: list[int]) -> None:
+    made = block()
+    with torch.enable_grad(), FusedNorms(made).active():
+        out = made(X)
+    assert len(norms) == 1
+    assert out.requires_grad
+
+
+def test_a_model_of_another_precision_later(norms: list[int]) -> None:
+    made = block()
+    fused = FusedNorms(made)
+    for precision in (torch.float32, torch.float64, torch.bfloat16):
+        made.to(precision)
+        with fused.active():
+            assert made(X.to(precision)).tolist() == NORMED
+    assert norms == []
+
+
 def test_the_model_stays_what_it_was() -> None:
     made = block()
     before = {name: value.clone() for name, value in made.state_dict().items()}
     attributes = sorted(vars(made)), sorted(vars(made.conv)), sorted(vars(made.norm))
-    with pytest.raises(RuntimeError), fused_norms(find_blocks(made)):
+    with pytest.raises(RuntimeError), FusedNorms(made).active():
         made(X.repeat(1, 2, 1, 1))
     assert (sorted(vars(made)), sorted(vars(made.conv)), sorted(vars(made.norm))) == attributes
     assert made.fast_conv_bn_eval_forward is None
@@ -102,23 +127,23 @@ def test_a_block_that_was_fused_before_stays_so() -> None:
     made = block(fast_conv_bn_eval=True)
     own = made.fast_conv_bn_eval_forward
     assert own is not None
-    with fused_norms(find_blocks(made)):
+    with FusedNorms(made).active():
         pass
     assert made.fast_conv_bn_eval_forward is own
 
 
 def test_later_weights_count() -> None:
     made = block()
-    blocks = find_blocks(made)
+    fused = FusedNorms(made)
     for weight, expected in ((3, NORMED), (2, [[[[1.0, -29.0]]]])):
         nn.init.constant_(made.conv.weight, weight)
-        with fused_norms(blocks):
+        with fused.active():
             assert made(X).tolist() == expected
 
 
 def test_a_norm_that_still_learns_is_left_alone() -> None:
     made = ConvModule(1, 1, 1, norm_cfg={'type': 'BN'}).train()
-    with fused_norms(find_blocks(made)):
+    with FusedNorms(made).active():
         made(X)
     assert made.norm.num_batches_tracked == 1
 
@@ -140,11 +165,11 @@ class Bent(nn.BatchNorm2d):
 @pytest.mark.parametrize('part', ['conv', 'norm'])
 def test_a_layer_of_the_users_own_does_what_it_does(part: str) -> None:
     made = block()
-    blocks = find_blocks(made)
+    fused = FusedNorms(made)
     other = Doubled(1, 1, 1, bias=False) if part == 'conv' else Bent(1)
     setattr(made, 'conv' if part == 'conv' else made.norm_name, other.eval())
     expected = made(X)
-    with fused_norms(blocks):
+    with fused.active():
         assert torch.equal(made(X), expected)
 
 
@@ -155,14 +180,9 @@ def test_a_forward_of_the_users_own_is_run_and_kept(part: str) -> None:
     forward = layer.forward
     layer.forward = lambda x: forward(x) + 5
     expected = made(X)
-    with fused_norms(find_blocks(made)):
+    with FusedNorms(made).active():
         assert torch.equal(made(X), expected)
     assert torch.equal(made(X), expected)
-
-
-def test_only_blocks_with_a_norm() -> None:
-    model = nn.Sequential(block(), ConvModule(1, 1, 1), nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1))
-    assert find_blocks(model) == [model[0]]
 
 
 @pytest.mark.parametrize(
@@ -179,19 +199,19 @@ def test_only_blocks_with_a_norm() -> None:
         ({'norm_cfg': {'type': 'BN', 'track_running_stats': False}}, 1),
         ({'norm_cfg': {'type': 'GN', 'num_groups': 2}}, 0),
         ({'conv_cfg': {'type': 'ConvWS'}}, 1),
+        ({'norm_cfg': None}, 0),
     ],
 )
 @pytest.mark.filterwarnings('ignore:Unnecessary conv bias')
-@torch.no_grad()
 def test_the_same_comes_out_of_every_kind_of_block(options: Any, left: int, norms: list[int]) -> None:
     torch.manual_seed(0)
     made = ConvModule(4, 4, 3, **{'norm_cfg': {'type': 'BN'}, **options}).eval()
-    for name, value in made.norm.named_buffers():
+    for name, value in made.named_buffers():
         if value.is_floating_point():
-            value.copy_(torch.rand_like(value) + (0.5 if name == 'running_var' else 0))
+            value.copy_(torch.rand_like(value) + (0.5 if name.endswith('running_var') else 0))
     x = torch.randn(1, 4, 7, 7)
     expected = made(x)
     norms.clear()
-    with fused_norms(find_blocks(made)):
+    with FusedNorms(made).active():
         torch.testing.assert_close(made(x), expected)
     assert len(norms) == left
