@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,12 @@ from featmap.sources import LoadedSource, Source, list_sources
 _PER_IMAGE = (SourceError, OutputError, GeometryError, DrawError)
 
 
-def run(given: dict[str, Any]) -> int:
+def run(given: dict[str, Any], loaded: Callable[[], None] | None = None) -> int:
     """Do what the parsed arguments ask for and return the exit status; see :func:`featmap.cli.main`.
+
+    Args:
+        given: The parsed arguments.
+        loaded: Called when all is imported and built, before the first image.
 
     Raises:
         FeatMapError: where nothing can be done.
@@ -46,6 +50,8 @@ def run(given: dict[str, Any]) -> int:
         sources = [LoadedSource(sources[0].location, sources[0].name, sources[0].read())]
     with _status(notes, 'loading PyTorch and the model'):
         inferencer = _load(given, notes, (out_dir or 'output'), extras)
+    if loaded is not None:
+        loaded()
     if preview:
         return _preview(given, inferencer, sources[0].read(), notes)
     with _status(notes, 'looking at all images first'):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -198,6 +199,28 @@ def test_a_reducer_of_the_users_own(run, photo, tmp_path, monkeypatch):
                '--out-file', 'x.png')  # fmt: skip
     monkeypatch.delitem(sys.modules, 'reducers_of_mine')
     assert done.status == 0, done.err
+
+
+def test_garbage_is_collected_again_once_all_is_loaded(run, run_script, photo, tmp_path, monkeypatch):
+    monkeypatch.setenv('PYTHONPATH', str(tmp_path))
+    (tmp_path / 'telling.py').write_text(
+        'import gc\n'
+        'from featmap.registry import REDUCERS\n'
+        "open('loading.txt', 'w').write(str(gc.isenabled()))\n"
+        "@REDUCERS.register_module('telling', force=True)\n"
+        'def telling(features, weights):\n'
+        "    open('drawing.txt', 'w').write(f'{gc.isenabled()} {gc.get_freeze_count() > 0}')\n"
+        '    return features[0]\n'
+    )
+    options = ('--channel-reduction', 'telling', '--cfg-options', 'custom_imports=telling', '--out-file', 'x.png')
+    done = run_script(photo, *DETECTOR, *options)
+    assert done.status == 0, done.err
+    assert (tmp_path / 'loading.txt').read_text() == 'False'
+    assert (tmp_path / 'drawing.txt').read_text() == 'True True'
+    # A program that calls the command keeps its own ways.
+    frozen = gc.get_freeze_count()
+    assert run(photo, *DETECTOR, '--out-file', 'y.png').status == 0
+    assert (gc.isenabled(), gc.get_freeze_count()) == (True, frozen)
 
 
 def test_vis_backends_are_written(run, photo, tmp_path):
