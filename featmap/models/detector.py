@@ -116,7 +116,7 @@ class Detector:
         inputs, samples = data['inputs'], data['data_samples']
         shape = (int(inputs.shape[-2]), int(inputs.shape[-1]))
         geometries = tuple(ImageGeometry.from_metainfo(s.metainfo, shape) for s in samples)
-        if self._channels_last and not contiguous:
+        if self._channels_last and not contiguous and inputs.ndim == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         return Batch(inputs, samples, geometries)
 
