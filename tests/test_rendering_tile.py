@@ -98,6 +98,25 @@ def test_a_block_has_the_rows_and_columns_asked_for():
     assert panels[0].x == panels[3].x
 
 
+@pytest.mark.parametrize(
+    ('sizes', 'rows', 'columns'),
+    [
+        ([4], 2, 3),
+        ([4, 4], 4, 3),
+        ([3, 3], 2, 4),
+        ([4, 4, 4], 3, 5),
+        ([3, 3, 3, 3], 4, 4),
+        ([9, 9, 9], 6, 6),
+        ([4, 2, 1], 3, 5),
+        ([3] * 9, 6, 7),
+    ],
+)
+def test_several_blocks_make_a_picture_that_is_near_square(sizes, rows, columns):
+    panels = tile(*numbered(sizes)).panels
+    assert len({panel.y for panel in panels}) == rows
+    assert len({panel.x for panel in panels}) == columns
+
+
 def test_without_labels_there_are_only_panels_and_gaps():
     image = tile(*numbered([1, 1, 1]), labels=False).image
     gap = 2

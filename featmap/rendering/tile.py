@@ -75,7 +75,8 @@ def tile(
         original: The first panel. All panels have its size.
         groups: The panels of each map. Maps of one panel stand in one near-square grid with the original. Maps of
             several each make a block, whose rows and columns ``arrangement`` sets, right of the original.
-        arrangement: Rows and columns of each block; None for near-square.
+        arrangement: Rows and columns of each block; None for a near-square block, and where there are several for
+            blocks that make the picture near-square.
         labels: Whether to leave a strip with the label above each panel.
     """
     if all(len(group) == 1 for group in groups):
@@ -98,9 +99,13 @@ def _blocks(
     original: Cell, groups: Sequence[Sequence[Cell]], arrangement: tuple[int, int] | None
 ) -> tuple[list[Cell], list[Place]]:
     """The blocks right of the original: a few one below the other, many in a near-square grid."""
-    shapes = [check_arrangement(arrangement, len(group)) for group in groups]
-    block_rows, block_columns = max(rows for rows, _ in shapes), max(columns for _, columns in shapes)
     across = 1 if len(groups) <= 4 else near_square(len(groups))[1]
+    if arrangement is None and len(groups) > 1:
+        widest = _columns(max(map(len, groups)), -(-len(groups) // across), across)
+        shapes = [(-(-len(group) // widest), min(widest, len(group))) for group in groups]
+    else:
+        shapes = [check_arrangement(arrangement, len(group)) for group in groups]
+    block_rows, block_columns = max(rows for rows, _ in shapes), max(columns for _, columns in shapes)
     cells, places = [original], [Place(0, 0)]
     for number, (group, (_, columns)) in enumerate(zip(groups, shapes)):
         down, right = divmod(number, across)
@@ -109,6 +114,16 @@ def _blocks(
             cells.append(cell)
             places.append(Place(down * block_rows + row, 1 + right * block_columns + column, down, right + 1))
     return cells, places
+
+
+def _columns(count: int, down: int, across: int) -> int:
+    """Columns of blocks of ``count`` panels, so many down and across, for the least square that holds the picture."""
+
+    def cost(columns: int) -> tuple[int, int]:
+        height, width = down * -(-count // columns), 1 + across * columns
+        return max(height, width) ** 2, height * width
+
+    return min(range(1, count + 1), key=cost)
 
 
 def _compose(cells: list[Cell], places: list[Place], labels: bool) -> Rendering:
