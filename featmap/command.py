@@ -45,7 +45,7 @@ def run(given: dict[str, Any], loaded: Callable[[], None] | None = None) -> int:
     if not preview:
         if not show or out_dir or out_file:
             paths = list(plan_outputs(sources, out_file, out_dir))
-        prepare([path for path in paths if path is not None] + extras.planned())
+        prepare(extras.plan([path for path in paths if path is not None]))
     if len(sources) == 1:  # a picture that cannot be read should not cost the loading of a model
         sources = [LoadedSource(sources[0].location, sources[0].name, sources[0].read())]
     with _status(notes, 'loading PyTorch and the model'):
@@ -83,6 +83,10 @@ def _load(given: dict[str, Any], notes: Console, save_dir: str, extras: Extras) 
         keep_features=extras.wants_features,
         **given['options'],
     )
+    if inferencer.visualizer._vis_backends:
+        notes.print(
+            f'featmap: vis backends that write files do so in {os.path.join(save_dir, "vis_data")}', markup=False
+        )
     report = inferencer.detector.weights
     if report is not None and (report.missing or report.unexpected or report.mismatched):
         notes.print(f'featmap: {report.summary()}')

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from featmap.errors import LayerError, MissingOpError, OptionError
+from featmap.errors import DrawError, LayerError, MissingOpError, OptionError
 from featmap.geometry import ImageGeometry
 from featmap.layers import Target, resolve
 from featmap.layouts import maps_of
@@ -112,7 +112,11 @@ class MapExtractor:
         for path, features, weights in self._maps_in(target, output):
             shape = (int(features.shape[0]), int(features.shape[1]), int(features.shape[2]))
             kept = features.clone() if self.keep_features else None
-            reduced.append(_Reduced(path, reduce(self.reducer, features, weights), shape, kept))
+            try:
+                reduction = reduce(self.reducer, features, weights)
+            except (OptionError, DrawError) as error:
+                raise type(error)(f'{target.name}{path}: {error}') from error
+            reduced.append(_Reduced(path, reduction, shape, kept))
         return reduced
 
     def _observe(self, target: Target, output: Any) -> list[_Reduced]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -48,17 +49,26 @@ class Extras:
                 pages = plan_outputs(sources, out_dir=path.with_suffix(''))
                 planned = [page.with_suffix(path.suffix) for page in pages]
             self._paths[name] = planned
-        if given.get('save_maps') and given.get('save_maps') == given.get('save_features'):
-            raise OptionError('--save-maps and --save-features name the same file: give each its own')
 
     @property
     def wants_features(self) -> bool:
         """Whether the full features are to be kept."""
         return 'save_features' in self._paths
 
-    def planned(self) -> list[Path]:
-        """Every file that will be written."""
-        return [path for paths in self._paths.values() for path in paths]
+    def plan(self, pictures: Sequence[Path]) -> list[Path]:
+        """Every file that the run will write: the pictures and the extra ones.
+
+        Raises:
+            OptionError: where two options name the same file.
+        """
+        asked: dict[str, str] = {}
+        for name, paths in {'out_file': pictures, **self._paths}.items():
+            flag = '--' + name.replace('_', '-')
+            for path in paths:
+                if asked.setdefault(os.path.realpath(path), flag) != flag:
+                    first = asked[os.path.realpath(path)]
+                    raise OptionError(f'{first} and {flag} name the same file, {str(path)!r}: give each its own')
+        return [*pictures, *(path for paths in self._paths.values() for path in paths)]
 
     def save(self, inferencer: Any, result: Any, number: int) -> list[Path]:
         """Write what was asked for of the image of this number in the run, and return the files."""

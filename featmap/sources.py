@@ -249,7 +249,7 @@ def _missing(path: Path) -> SourceError:
     folder = first.parent
     try:
         with os.scandir(folder) as entries:  # not all: comparing names takes its time
-            names = [entry.name for entry in itertools.islice(entries, 2000)]
+            names = [e.name for e in itertools.islice(entries, 2000) if e.name[:1] != '.' or first.name[:1] == '.']
     except OSError as error:
         return _unreadable(folder, error)
     near = ', '.join(repr(name) for name in nearest(first.name, names))

@@ -171,8 +171,12 @@ def load_maps(path: str | os.PathLike[str]) -> SavedImage:
     if path.suffix.lower() not in DATA_SUFFIXES:
         raise SourceError(f'{str(path)!r}: raw maps are read from {" or ".join(DATA_SUFFIXES)}, got {path.suffix!r}')
     sidecar = sidecar_of(path)
-    if path.exists() and not sidecar.exists():
-        raise SourceError(f'{str(path)!r} has no {sidecar.name!r} beside it: its writing was broken off; save it again')
+    if not sidecar.exists():
+        _read(path)  # where there is neither, the name that was given is the one to tell
+        raise SourceError(
+            f'{str(path)!r} has no {sidecar.name!r} beside it: it holds something else than maps, or its writing was '
+            'broken off; save it again'
+        )
     content = _sidecar(sidecar)
     data = _read(path)
     try:

@@ -137,7 +137,8 @@ def test_a_basis_is_saved_and_used_again(run, photo, tmp_path):
     (tmp_path / 'in').mkdir()
     photo.rename(tmp_path / 'in' / 'photo.png')
     Image.fromarray(other).save(tmp_path / 'in' / 'other.png')
-    common = (CONFIG, CHECKPOINT, '--target-layers', 'neck', '--no-boxes', '--channel-reduction', 'pca')
+    # Without labels, which name the basis.
+    common = (CONFIG, CHECKPOINT, '--target-layers', 'neck', '--no-boxes', '--no-labels', '--channel-reduction', 'pca')
     done = run('in', *common, '--out-dir', 'both', '--save-basis', 'bases/run.npz')
     assert done.status == 0, done.err
     assert files_under(tmp_path / 'bases') == ['run.npz']
@@ -157,7 +158,7 @@ def test_a_basis_that_does_not_fit_or_is_none(run, photo, tmp_path):
     assert run('photo.png', *common, 'neck[0]', '--save-basis', 'one.npz').status == 0
     done = run('photo.png', *common, 'neck[1]', '--basis', 'one.npz')
     assert (done.status, done.error) == (
-        2, 'featmap: error: the basis is for maps of 64 channels, got one of 128')  # fmt: skip
+        2, 'featmap: error: neck[1]: the basis is for maps of 64 channels, got one of 128')  # fmt: skip
     (tmp_path / 'text.npz').write_text('no basis')
     for name in ('text.npz', 'nowhere.npz', 'photo.png'):
         done = run('photo.png', *common, 'neck', '--basis', name)

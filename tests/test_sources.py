@@ -308,6 +308,14 @@ def test_what_is_no_image_is_explained_before_any_work(shelf, spec, message):
     assert '\n' not in str(caught.value)
 
 
+def test_hidden_names_are_suggested_for_hidden_names_only(tmp_path):
+    for name in ('.dgo.png', 'dog.png'):
+        put(tmp_path / name)
+    for name, near in (('dgo.png', "'dog.png'$"), ('.dgo.pn', "'.dgo.png', 'dog.png'$")):
+        with pytest.raises(SourceError, match=f'most like it are {near}'):
+            list_sources(str(tmp_path / name))
+
+
 @pytest.mark.parametrize(
     ('spec', 'message'),
     [

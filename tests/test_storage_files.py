@@ -33,6 +33,11 @@ def test_the_sidecars_path_will_do_and_both_can_be_renamed(path):
     assert_same_map(load_maps(str(moved)).maps[0], a_map())
 
 
+def test_a_name_that_leads_nowhere_is_told_as_it_was_given(tmp_path):
+    with pytest.raises(SourceError, match=r"nope\.npz' does not exist"):
+        load_maps(tmp_path / 'nope.npz')
+
+
 def test_loading_and_drawing_need_no_detector_packages(path, tmp_path):
     Image.fromarray(PICTURE).save(tmp_path / 'p.png')
     save_maps(path, a_record(a_map(), location='p.png'))

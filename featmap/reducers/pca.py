@@ -86,6 +86,8 @@ class PCA(Reducer):
         self.bases: dict[int, Basis] = {}
         self._moments: dict[int, _Moments] = {}
         self.needs_fit = basis is None
+        # What a basis of another run explains here is not known.
+        self._origin = '' if basis is None else f' by {Path(basis).name}'
         if basis is not None:
             for channels, held in load_bases(basis).items():
                 count = held.directions.shape[1]
@@ -127,12 +129,13 @@ class PCA(Reducer):
         values = directions.T @ (features.float().flatten(1) - basis.mean.to(features.device)[:, None])
         shares = basis.variances / basis.total if basis.total > 0 else basis.variances * 0
         reach = (_REACH * basis.variances.sqrt()).tolist()
-        names = tuple(f'component {number + 1}, {share:.0%}' for number, share in enumerate(shares.tolist()))
+        texts = [self._origin or f', {share:.0%}' for share in shares.tolist()]
+        names = tuple(f'component {number + 1}{text}' for number, text in enumerate(texts))
         missing = self.k - len(names) if self.as_rgb else 0
         values = torch.cat([values, values.new_zeros(missing, values.shape[1])]).unflatten(1, (rows, columns))
         ranges = tuple((-r, r) for r in reach) + ((0.0, 0.0),) * missing
         if self.as_rgb:
-            names = (f'pca, {float(shares.sum()):.0%} of variance',)
+            names = (f'pca{self._origin or f", {float(shares.sum()):.0%} of variance"}',)
         return Reduction(values, (None,) * len(values), 'image' if self.as_rgb else 'heat', names, ranges)
 
     def _own_basis(self, features: Tensor, weights: Tensor) -> Basis:

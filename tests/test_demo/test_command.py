@@ -230,6 +230,7 @@ def test_vis_backends_are_written(run, photo, tmp_path):
     assert 'photo.png' in written
     local = [name for name in written if 'vis_image' in name]
     assert len(local) == 1
+    assert f'files do so in {os.path.join("out", "vis_data")}' in done.err.replace('\n', ' ')
     assert np.array_equal(picture(tmp_path / 'out' / local[0]), picture(tmp_path / 'out' / 'photo.png'))
 
 
