@@ -234,14 +234,15 @@ def test_pca_is_the_same_from_run_to_run():
 
 
 def test_a_saved_basis_draws_the_same_pictures_and_is_not_fitted_again(tmp_path):
-    vis = build(channel_reduction='pca')
+    vis = build(channel_reduction='pca', labels=False)
     expected = vis(list(IMAGES.values()))
     (tmp_path / 'basis.npz').write_bytes(vis.reducer.dump())
-    again = build(channel_reduction='pca', basis=tmp_path / 'basis.npz')
+    again = build(channel_reduction='pca', basis=tmp_path / 'basis.npz', labels=False)
     for image, result in zip(IMAGES.values(), expected):
         found = again(image)
         np.testing.assert_array_equal(found.image, result.image)
-        assert labels(found) == labels(result)
+        assert all('of variance' in text for text in labels(result))
+        assert all('pca by basis.npz' in text for text in labels(found))
     alone = vis(IMAGES['dark.png'])
     assert np.abs(alone.image.astype(int) - expected[0].image).max() > 20
 
