@@ -44,7 +44,7 @@ class Extras:
                 flag = '--' + name.replace('_', '-')
                 raise OutputError(f'{flag} {given[name]!r}: expected a name that ends in {" or ".join(suffixes)}')
             if len(sources) == 1 or name == 'save_basis':
-                planned = [path] * len(sources)
+                planned = [path]
             else:
                 pages = plan_outputs(sources, out_dir=path.with_suffix(''))
                 planned = [page.with_suffix(path.suffix) for page in pages]
@@ -65,8 +65,8 @@ class Extras:
         for name, paths in {'out_file': pictures, **self._paths}.items():
             flag = '--' + name.replace('_', '-')
             for path in paths:
-                if asked.setdefault(os.path.realpath(path), flag) != flag:
-                    first = asked[os.path.realpath(path)]
+                first = asked.setdefault(os.path.realpath(path), flag)
+                if first != flag:
                     raise OptionError(f'{first} and {flag} name the same file, {str(path)!r}: give each its own')
         return [*pictures, *(path for paths in self._paths.values() for path in paths)]
 

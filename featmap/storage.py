@@ -171,14 +171,13 @@ def load_maps(path: str | os.PathLike[str]) -> SavedImage:
     if path.suffix.lower() not in DATA_SUFFIXES:
         raise SourceError(f'{str(path)!r}: raw maps are read from {" or ".join(DATA_SUFFIXES)}, got {path.suffix!r}')
     sidecar = sidecar_of(path)
+    data = _read(path)  # first: where there is neither, the name that was given is the one to tell
     if not sidecar.exists():
-        _read(path)  # where there is neither, the name that was given is the one to tell
         raise SourceError(
             f'{str(path)!r} has no {sidecar.name!r} beside it: it holds something else than maps, or its writing was '
             'broken off; save it again'
         )
     content = _sidecar(sidecar)
-    data = _read(path)
     try:
         size, digest = content['data']['bytes'], content['data']['sha256']
         if len(data) < size:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from featmap.errors import DrawError
 from featmap.geometry import ImageGeometry, Stride
 
 if TYPE_CHECKING:
@@ -85,6 +86,13 @@ class FeatureMap:
         rows, columns = self.geometry.content_cells(self.shape[1:], self.stride)
         return self.values[:, rows, columns]
 
+    def check_image(self, image: np.ndarray) -> None:
+        """Raise DrawError where an (H, W, 3) image is not of the size of the one that the map was computed from."""
+        if self.geometry.image_shape != image.shape[:2]:
+            raise DrawError(
+                f'{self.name} belongs to an image of {self.geometry.image_shape}, got one of {image.shape[:2]}'
+            )
+
     def __len__(self) -> int:
         """The number of planes."""
         return len(self.values)
@@ -102,6 +110,11 @@ class Detections:
     def __len__(self) -> int:
         """The number of boxes."""
         return len(self.boxes)
+
+    @property
+    def count(self) -> str:
+        """How many there are, for a label."""
+        return f'{len(self)} detection{"s" * (len(self) != 1)}'
 
     def name(self, index: int) -> str:
         """The class name of box ``index``, or its number where the model names no classes."""

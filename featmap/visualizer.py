@@ -121,13 +121,10 @@ class FeatMapVisualizer(Visualizer):
         original = image
         if detections is not None:
             original = draw_boxes(image, detections)
-            head = [*head, '1 detection' if len(detections) == 1 else f'{len(detections)} detections']
+            head = [*head, detections.count]
         groups = []
         for item, ranges in zip(maps, scales):
-            if item.geometry.image_shape != image.shape[:2]:
-                raise DrawError(
-                    f'{item.name} belongs to an image of {item.geometry.image_shape}, got one of {image.shape[:2]}'
-                )
+            item.check_image(image)
             cells = []
             for panel in panels_of(image, item, ranges, self.look):
                 picture = panel.image

@@ -13,7 +13,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from featmap.errors import DrawError, OptionError, OutputError
+from featmap.errors import OptionError, OutputError
 from featmap.figure.sheet import Sheet
 from featmap.figure.tiles import Tile, break_rows, rows_of
 from featmap.rendering.normalize import Range
@@ -84,7 +84,7 @@ def save_figure(
     look = visualizer if isinstance(visualizer, Look) else visualizer.look if visualizer else Look()
     parts = [f'{image.shape[1]}×{image.shape[0]}']
     if detections is not None:
-        parts.append('1 detection' if len(detections) == 1 else f'{len(detections)} detections')
+        parts.append(detections.count)
     original = Tile(image, ' '.join(title.split()) or 'image', tuple(parts))
     lines = break_rows(rows_of(image, maps, look, run), max(min(columns, int(width / _NARROWEST) - 1), 1))
     with matplotlib.rc_context():
@@ -114,5 +114,4 @@ def _check(image: np.ndarray, maps: Sequence[FeatureMap], dpi: float, width: flo
             '1 to 50 inches, and at least one column'
         )
     for item in maps:
-        if item.geometry.image_shape != image.shape[:2]:
-            raise DrawError(f'{item.name} belongs to an image of {item.geometry.image_shape}, got {image.shape[:2]}')
+        item.check_image(image)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from featmap.figure.tiles import Line, Tile, shared_bars
-from featmap.rendering.boxes import class_color
+from featmap.rendering.boxes import class_color, has_dark_ink
 from featmap.rendering.text import SEPARATOR, text_width, wrap
 from featmap.structures import Detections
 
@@ -208,7 +208,8 @@ def _outline(axes: Axes, detections: Detections, width: float) -> None:
     taken = np.zeros((0, 4))
     for depth, index in enumerate(order):
         left, top, right, bottom = (float(value) for value in detections.boxes[index])
-        color = np.array(class_color(int(detections.labels[index]))) / 255
+        rgb = class_color(int(detections.labels[index]))
+        color = np.array(rgb) / 255
         for edge, line in (('white', 1.0), (color, 0.5)):
             box = Rectangle((left, top), right - left, bottom - top, fill=False, zorder=2 - depth / len(order))
             box.set(edgecolor=edge, linewidth=line if width else 0.7 * line)
@@ -225,7 +226,7 @@ def _outline(axes: Axes, detections: Detections, width: float) -> None:
             continue
         taken = np.vstack([taken, tag])
         axes.add_patch(Rectangle((x, y), wide, high, color=color, linewidth=0, zorder=3))
-        ink = 'black' if color @ (0.299, 0.587, 0.114) > 0.55 else 'white'
+        ink = 'black' if has_dark_ink(rgb) else 'white'
         foot = (x + point, y + high - 1.4 * point)
         axes.text(*foot, text, size=_TAG, color=ink, zorder=4, parse_math=False)
 

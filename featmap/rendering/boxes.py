@@ -19,6 +19,11 @@ def class_color(label: int) -> tuple[int, int, int]:
     return int(red * 255), int(green * 255), int(blue * 255)
 
 
+def has_dark_ink(color: tuple[int, int, int]) -> bool:
+    """Whether text on a plate of this RGB colour is black rather than white, by the plate's luma."""
+    return 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2] > 140
+
+
 def line_width(shape: tuple[int, ...]) -> int:
     """A line width in pixels that suits a picture of this (height, width)."""
     return max(round(min(shape[:2]) / 240), 1)
@@ -53,8 +58,7 @@ def _draw_tags(picture: np.ndarray, detections: Detections, order: np.ndarray) -
         taken[count] = places[count, _covered(places[count], taken[:count]).argmin()]
         x, y, end_x, end_y = taken[count]
         color = class_color(int(detections.labels[index]))
-        dark = (0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]) > 140
-        ink = (0, 0, 0) if dark else (255, 255, 255)
+        ink = (0, 0, 0) if has_dark_ink(color) else (255, 255, 255)
         picture[y:end_y, x:end_x] = draw_lines([text], size, (end_y - y, end_x - x), ink, color, margin=3)
 
 

@@ -107,7 +107,7 @@ def _segments(image: np.ndarray, numbers: np.ndarray, warp: Warp, alpha: float) 
     finite = np.isfinite(numbers)
     count = int(numbers[finite].max()) + 1
     each = (np.where(finite, numbers, -1)[None] == np.arange(-1, count)[:, None, None]).astype(np.float32)
-    winner = (warp(each)).argmax(axis=0) - 1
+    winner = warp(each).argmax(axis=0) - 1
     colors = categories(count)
     return blend(image, colors[np.maximum(winner, 0)], alpha, None if finite.all() else winner >= 0)
 
@@ -118,7 +118,7 @@ def _concepts(image: np.ndarray, item: FeatureMap, scales: Sequence[Range], warp
     scale = Range(max(min(s.low for s in scales), 0.0), max(s.high for s in scales))
     levels, visible = warp_levels(item.values, [scale] * len(scales), warp)
     # Not of the levels: where the scale ends several may be at their highest.
-    winner = (warp(np.nan_to_num(item.values, posinf=0.0, neginf=0.0))).argmax(axis=0)
+    winner = warp(np.nan_to_num(item.values, posinf=0.0, neginf=0.0)).argmax(axis=0)
     strength = levels.max(axis=0).astype(np.float32)[..., None] / 255
     if visible is not None:
         strength = strength * visible[..., None]

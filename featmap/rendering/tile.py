@@ -121,7 +121,7 @@ def _columns(count: int, down: int, across: int) -> int:
 
     def cost(columns: int) -> tuple[int, int]:
         height, width = down * -(-count // columns), 1 + across * columns
-        return max(height, width) ** 2, height * width
+        return max(height, width), height * width
 
     return min(range(1, count + 1), key=cost)
 

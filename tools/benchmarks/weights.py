@@ -33,8 +33,6 @@ def save_weights(context: Context, name: str) -> Path:
         name: ``random``, as PyTorch initialises layers, or ``trained-like``.
     """
     detector = Detector(context.config, None, device='cpu')
-    # Random numbers are handed out in memory order, so the layout decides who gets which.
-    detector.model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     _reset(detector.model)
     if name == 'trained-like':
         _calibrate(detector, context.image())
@@ -55,7 +53,7 @@ def _reset(model: nn.Module) -> None:
 @torch.no_grad()
 def _calibrate(detector: Detector, image: Path) -> None:
     """Scale and shift what a YOLOv5 head predicts so that scores on the demo image are spread as after training."""
-    inputs = detector.prepare([read_image(image)]).inputs
+    inputs = detector.prepare([read_image(image)], contiguous=True).inputs
     module = detector.model.get_submodule('bbox_head.head_module')
     _settle_norms(detector.model, inputs)
     levels = detector.model(inputs, mode='tensor')
