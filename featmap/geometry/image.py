@@ -9,56 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from featmap.errors import GeometryError
-
-Stride = tuple[float, float]
-
-
-def nominal_stride(input_shape: tuple[int, int], map_shape: tuple[int, int]) -> Stride:
-    """Input pixels per feature cell as ``(sy, sx)``, from the two extents (height, width).
-
-    Convolutions round up, so the extents alone do not give the stride: at 800 pixels a stride of 128 makes 7 cells.
-    In this order: the same exact quotient on both axes; a whole number whose ceil division gives the map on both axes
-    (a power of two where several do); the same with floor division (patch embedding without padding); and, for
-    maps that are stretched to a fixed size (adaptive pooling), the quotient of each axis.
-    """
-    (height, width), (rows, columns) = input_shape, map_shape
-    if min(height, width, rows, columns) < 1:
-        raise GeometryError(f'no stride leads from an input of {input_shape} to a map of {map_shape}')
-    if height * columns == width * rows and (height % rows == 0 or rows % height == 0):
-        return height / rows, width / columns
-    ceil = _whole_between(
-        max(math.ceil(height / rows), math.ceil(width / columns)),
-        min(_last_ceil(height, rows), _last_ceil(width, columns)),
-    )
-    floor = _whole_between(
-        max(height // (rows + 1), width // (columns + 1)) + 1,
-        min(height // rows, width // columns),
-    )
-    whole = ceil or floor
-    return (float(whole), float(whole)) if whole else (height / rows, width / columns)
-
-
-def is_regular(input_shape: tuple[int, int], map_shape: tuple[int, int]) -> bool:
-    """Whether one whole stride (or upsampling), the same on both axes, leads from the input to the map."""
-    sy, sx = nominal_stride(input_shape, map_shape)
-    return sy == sx and (sy.is_integer() or (1 / sy).is_integer())
-
-
-def _last_ceil(extent: int, cells: int) -> int:
-    """The largest whole stride s with ceil(extent / s) == cells; a single cell has no upper end."""
-    return (extent - 1) // (cells - 1) if cells > 1 else 2 * extent
-
-
-def _whole_between(low: int, high: int) -> int | None:
-    if low > high:
-        return None
-    power = 1 << (low - 1).bit_length()
-    return power if power <= high else low
+from featmap.geometry.strides import Stride, nominal_stride
+from featmap.geometry.warp import Warp, axis_of
 
 
 @dataclass(frozen=True)
@@ -179,8 +136,8 @@ class ImageGeometry:
         height, width = self.content_shape
         left, top = self.offset
         return Warp(
-            _axis(self.image_shape[0], self.scale[1], height if self.flip[1] else None, top, sy, rows),
-            _axis(self.image_shape[1], self.scale[0], width if self.flip[0] else None, left, sx, columns),
+            axis_of(self.image_shape[0], self.scale[1], height if self.flip[1] else None, top, sy, rows),
+            axis_of(self.image_shape[1], self.scale[0], width if self.flip[0] else None, left, sx, columns),
         )
 
     def warp(self, planes: np.ndarray, stride: Stride | None = None) -> np.ndarray:
@@ -216,73 +173,6 @@ def _span(start: float, length: float, stride: float, cells: int, margin: float)
         return slice(first, last)
     middle = min(max(math.floor((start + length / 2) / stride), 0), cells - 1)
     return slice(middle, middle + 1)
-
-
-class Axis(NamedTuple):
-    """Linear interpolation along one axis: for each pixel, two neighbouring cells and the share of the second.
-
-    Attributes:
-        lower: (pixels,) indices.
-        upper: (pixels,) indices.
-        fraction: (pixels,) float32 from 0 to 1.
-    """
-
-    lower: np.ndarray
-    upper: np.ndarray
-    fraction: np.ndarray
-
-    def counts(self, cells: int) -> np.ndarray:
-        """How much each of ``cells`` cells contributes to all pixels together: (cells,) float32."""
-        low = np.bincount(self.lower, 1 - self.fraction, cells)
-        return (low + np.bincount(self.upper, self.fraction, cells)).astype(np.float32)
-
-
-class Warp(NamedTuple):
-    """A bilinear warp onto an image: one interpolation a row, one a column.
-
-    Not a product with matrices, which would be shorter: a matrix product of this size is over before the threads that
-    it is spread on have met, and on a busy machine they wait for one another many times as long.
-    """
-
-    rows: Axis
-    columns: Axis
-
-    def __call__(self, planes: np.ndarray) -> np.ndarray:
-        """Planes of (..., h, w) to (..., H, W) float32."""
-        # The short axis first: then whole rows of the image are all that is left to mix.
-        narrow = _mix(planes, self.columns, -1)
-        return _mix(narrow, self.rows, -2)
-
-    def masked(self, planes: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """As a call, but cells that are not finite in one of the planes take no part.
-
-        Returns:
-            The planes, (..., H, W) float32, and where they can be seen, (H, W) bool: where such cells contribute half
-            or less. None where there are no such cells.
-        """
-        finite = np.isfinite(planes).all(axis=tuple(range(planes.ndim - 2)))
-        if finite.all():
-            return self(planes), None
-        share = self(finite.astype(np.float32))
-        return self(np.where(finite, planes, np.float32(0))) / np.maximum(share, 1e-6), share >= 0.5
-
-
-def _mix(planes: np.ndarray, axis: Axis, dimension: int) -> np.ndarray:
-    first = np.take(planes, axis.lower, axis=dimension)
-    second = np.take(planes, axis.upper, axis=dimension)
-    second -= first
-    second *= axis.fraction if dimension == -1 else axis.fraction[:, None]
-    second += first
-    return second
-
-
-def _axis(pixels: int, scale: float, flipped_extent: int | None, offset: int, stride: float, used: slice) -> Axis:
-    position = (np.arange(pixels) + 0.5) * scale
-    if flipped_extent is not None:
-        position = flipped_extent - position
-    cell = np.clip((position + offset) / stride - 0.5, used.start, used.stop - 1)
-    lower = np.floor(cell).astype(np.intp)
-    return Axis(lower, np.minimum(lower + 1, used.stop - 1), (cell - lower).astype(np.float32))
 
 
 def _pair(shape: Any) -> tuple[int, int]:

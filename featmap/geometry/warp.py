@@ -1,0 +1,74 @@
+"""Interpolation of a map's cells onto an image, an axis at a time."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Axis(NamedTuple):
+    """Linear interpolation along one axis: for each pixel, two neighbouring cells and the share of the second.
+
+    Attributes:
+        lower: (pixels,) indices.
+        upper: (pixels,) indices.
+        fraction: (pixels,) float32 from 0 to 1.
+    """
+
+    lower: np.ndarray
+    upper: np.ndarray
+    fraction: np.ndarray
+
+    def counts(self, cells: int) -> np.ndarray:
+        """How much each of ``cells`` cells contributes to all pixels together: (cells,) float32."""
+        low = np.bincount(self.lower, 1 - self.fraction, cells)
+        return (low + np.bincount(self.upper, self.fraction, cells)).astype(np.float32)
+
+
+class Warp(NamedTuple):
+    """A bilinear warp onto an image: one interpolation a row, one a column.
+
+    Not a product with matrices, which would be shorter: a matrix product of this size is over before the threads that
+    it is spread on have met, and on a busy machine they wait for one another many times as long.
+    """
+
+    rows: Axis
+    columns: Axis
+
+    def __call__(self, planes: np.ndarray) -> np.ndarray:
+        """Planes of (..., h, w) to (..., H, W) float32."""
+        # The short axis first: then whole rows of the image are all that is left to mix.
+        narrow = _mix(planes, self.columns, -1)
+        return _mix(narrow, self.rows, -2)
+
+    def masked(self, planes: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """As a call, but cells that are not finite in one of the planes take no part.
+
+        Returns:
+            The planes, (..., H, W) float32, and where they can be seen, (H, W) bool: where such cells contribute half
+            or less. None where there are no such cells.
+        """
+        finite = np.isfinite(planes).all(axis=tuple(range(planes.ndim - 2)))
+        if finite.all():
+            return self(planes), None
+        share = self(finite.astype(np.float32))
+        return self(np.where(finite, planes, np.float32(0))) / np.maximum(share, 1e-6), share >= 0.5
+
+
+def _mix(planes: np.ndarray, axis: Axis, dimension: int) -> np.ndarray:
+    first = np.take(planes, axis.lower, axis=dimension)
+    second = np.take(planes, axis.upper, axis=dimension)
+    second -= first
+    second *= axis.fraction if dimension == -1 else axis.fraction[:, None]
+    second += first
+    return second
+
+
+def axis_of(pixels: int, scale: float, flipped_extent: int | None, offset: int, stride: float, used: slice) -> Axis:
+    position = (np.arange(pixels) + 0.5) * scale
+    if flipped_extent is not None:
+        position = flipped_extent - position
+    cell = np.clip((position + offset) / stride - 0.5, used.start, used.stop - 1)
+    lower = np.floor(cell).astype(np.intp)
+    return Axis(lower, np.minimum(lower + 1, used.stop - 1), (cell - lower).astype(np.float32))
