@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from featmap.errors import FeatMapError, OptionError
+from featmap.errors import FeatMapError, OptionError, first_line
+from featmap.escaping import escape
 from featmap.settings import check_companions, merge, parse_arrangement, parse_reduction
 from featmap.version import __version__
 
@@ -22,7 +23,7 @@ class _Parser(argparse.ArgumentParser):
             )
         elif 'argument --norm: expected' in message:
             message += '; a negative lower end takes an equals sign: --norm=-1,1'
-        self.exit(2, f'{self.prog}: error: {message}; --help lists all options\n')
+        self.exit(2, f'{self.prog}: error: {escape(message)}; --help lists all options\n')
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -169,12 +170,12 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     except FeatMapError as error:
         if debug:
             raise
-        print(f'featmap: error: {error}', file=sys.stderr)
+        print(f'featmap: error: {escape(error)}', file=sys.stderr)
     except Exception as error:
         if debug:
             raise
-        lines = str(error).strip().splitlines() or ['']
-        print(f'featmap: unexpected {type(error).__name__}: {lines[0]}; --debug shows where', file=sys.stderr)
+        kind, text = type(error).__name__, escape(first_line(error))
+        print(f'featmap: unexpected {kind}: {text}; --debug shows where', file=sys.stderr)
     return 2
 
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from featmap.errors import DrawError, FeatMapError, GeometryError, OptionError, OutputError, SourceError, first_line
+from featmap.escaping import escape, tell
 from featmap.extras import Extras
 from featmap.sinks import plan_outputs, prepare
 from featmap.sources import LoadedSource, Source, list_sources
@@ -57,7 +58,7 @@ def run(given: dict[str, Any], loaded: Callable[[], None] | None = None) -> int:
     with _status(notes, 'looking at all images first'):
         inferencer.learn(list(sources), skip=_PER_IMAGE if len(sources) > 1 else ())
     for path in extras.save_basis(inferencer):
-        print(path)
+        print(escape(path))
     return _draw_all(inferencer, sources, paths, extras, bool(show), notes)
 
 
@@ -68,10 +69,10 @@ def _load(given: dict[str, Any], notes: Console, save_dir: str, extras: Extras) 
 
     device = pick_device(given.get('device'))
     if 'device' not in given and device.type == 'cpu':
-        notes.print('featmap: no CUDA device here, running on the CPU')
+        tell(notes, 'featmap: no CUDA device here, running on the CPU')
     checkpoint = given['checkpoint']
     if checkpoint.lower() == 'none' and not os.path.exists(checkpoint):
-        notes.print('featmap: no checkpoint: the weights are random, and so is what the maps show')
+        tell(notes, 'featmap: no checkpoint: the weights are random, and so is what the maps show')
         checkpoint = None
     inferencer = FeatMapInferencer(
         given['config'],
@@ -84,12 +85,10 @@ def _load(given: dict[str, Any], notes: Console, save_dir: str, extras: Extras) 
         **given['options'],
     )
     if inferencer.visualizer._vis_backends:
-        notes.print(
-            f'featmap: vis backends that write files do so in {os.path.join(save_dir, "vis_data")}', markup=False
-        )
+        tell(notes, f'featmap: vis backends that write files do so in {os.path.join(save_dir, "vis_data")}')
     report = inferencer.detector.weights
     if report is not None and (report.missing or report.unexpected or report.mismatched):
-        notes.print(f'featmap: {report.summary()}')
+        tell(notes, f'featmap: {report.summary()}')
     return inferencer
 
 
@@ -99,7 +98,7 @@ def _preview(given: dict[str, Any], inferencer: Any, image: Any, notes: Console)
     layers, missing = measure(inferencer.detector, image, given['options'].get('target_layers', ()))
     print_layers(layers)
     if missing is not None:
-        notes.print(f'featmap: the forward stopped there: {missing}')
+        tell(notes, f'featmap: the forward stopped there: {missing}')
     return 0
 
 
@@ -128,16 +127,16 @@ def _draw_all(
                     raise
                 failures.append(source)
                 kind = '' if isinstance(error, FeatMapError) else f'{type(error).__name__}: '
-                notes.print(f'featmap: skipped {source.location}: {kind}{first_line(error)}', style='red', markup=False)
+                tell(notes, f'featmap: skipped {source.location}: {kind}{first_line(error)}', 'red')
                 continue
             for each in written:
-                out.print(str(each), markup=False)
+                tell(out, each)
             if show:
                 inferencer.visualizer.show(result.image, win_name=source.name)
     inferencer.visualizer.close()
     if failures:
         names = ', '.join(source.location for source in failures)
-        notes.print(f'featmap: {len(failures)} of {len(sources)} images failed: {names}', markup=False)
+        tell(notes, f'featmap: {len(failures)} of {len(sources)} images failed: {names}')
         return 2 if len(failures) == len(sources) else 1
     return 0
 

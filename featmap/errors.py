@@ -5,9 +5,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from featmap.escaping import escape
+
 
 class FeatMapError(Exception):
-    """Something that the user can put right. The command line prints its text and exits with 2."""
+    """Something that the user can put right. The command line prints its text and exits with 2.
+
+    A message quotes names from files; as text it is one line that holds nothing a terminal acts upon.
+    """
+
+    def __str__(self) -> str:
+        return escape(super().__str__())
 
 
 class OptionError(FeatMapError, ValueError):

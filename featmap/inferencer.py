@@ -12,7 +12,7 @@ from typing import Any, Union
 
 import numpy as np
 from mmengine.config import Config
-from mmengine.registry import VISBACKENDS
+from mmengine.registry import VISBACKENDS, Registry
 from torch import nn
 
 from featmap.errors import FeatMapError, OptionError, nearest
@@ -255,9 +255,28 @@ def _build_visualizer(settings: Settings, given: set[str], save_dir: str | Path 
 
 
 def _check_backend(backend: dict[str, Any]) -> None:
-    """Refuse the name of a vis backend that is registered nowhere, before MMEngine warns and fails at length."""
+    """Refuse the name of a vis backend that is registered nowhere.
+
+    A registry imports and calls whatever a dotted name leads to: only names that are in one are looked up.
+    """
     name = backend.get('type')
     with VISBACKENDS.switch_scope_and_registry(backend.get('_scope_')) as registry:
-        if isinstance(name, str) and registry.get(name) is None:
+        if isinstance(name, str) and not _is_registered(name, registry):
             known = {**VISBACKENDS.module_dict, **registry.module_dict}
             raise OptionError(f'no vis backend is called {name!r}; nearest: {", ".join(nearest(name, known))}')
+
+
+def _is_registered(name: str, registry: Registry) -> bool:
+    """Whether a name, or one after a scope and a dot, is in the registry, its parents or the scope's registry."""
+    scope, key = registry.split_scope_key(name)
+    places: list[Registry | None] = [registry]
+    while places[-1] is not None:
+        places.append(places[-1].parent)
+    if scope is not None:
+        places = [registry._get_root_registry()._search_child(scope)]
+    for place in places:
+        if place is not None:
+            place.import_from_location()
+            if key in place.module_dict:
+                return True
+    return False

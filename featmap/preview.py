@@ -13,6 +13,7 @@ from rich.text import Text
 from torch import Tensor
 
 from featmap.errors import LayerError, MissingOpError
+from featmap.escaping import escape
 from featmap.geometry import Stride
 from featmap.layers import Target, resolve
 from featmap.layouts import flatten, maps_of
@@ -96,8 +97,8 @@ def print_layers(layers: Sequence[LayerInfo], console: Console | None = None) ->
         depth = layer.name.count('.')
         style = 'bold' if depth == 0 else ('' if layer.strides else 'dim')
         table.add_row(
-            Text(layer.name, style),
-            layer.kind,
+            Text(escape(layer.name), style),
+            Text(escape(layer.kind)),
             ', '.join('×'.join(map(str, shape)) for shape in layer.shapes) or '–',
             ', '.join(_distinct(layer.strides)) or '–',
             f'{layer.parameters:,}',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,18 @@ class TestVisualizers:
         assert [path.name for path in written] == ['image_4.png', 'image_5.png']
         for path, result in zip(written, results):
             np.testing.assert_array_equal(np.asarray(Image.open(path)), result.image)
+
+    @pytest.mark.parametrize('name', ['backend_module.Backend', 'mmengine.backend_module.Backend', 'os.getcwd'])
+    def test_a_name_that_is_not_registered_is_not_imported(self, tmp_path, monkeypatch, name) -> None:
+        (tmp_path / 'backend_module.py').write_text('raise SystemExit("imported")')
+        monkeypatch.syspath_prepend(tmp_path)
+        with pytest.raises(OptionError, match='no vis backend is called'):
+            build(vis_backends=[name])
+        assert 'backend_module' not in sys.modules
+
+    def test_a_registered_name_may_have_its_scope(self, tmp_path) -> None:
+        inferencer = build(vis_backends=['mmengine.LocalVisBackend'], save_dir=tmp_path, target_layers=['neck'])
+        assert list(inferencer.visualizer._vis_backends) == ['LocalVisBackend']
 
     def test_an_unknown_vis_backend_is_named(self) -> None:
         with pytest.raises(OptionError, match="'LocalBackend'; nearest: LocalVisBackend"):

@@ -72,7 +72,7 @@ class WeightReport:
     mismatched: tuple[ShapeMismatch, ...] = field(default=())
 
     def summary(self) -> str:
-        """One line of counts, and a second with the first names of what did not fit."""
+        """One line: counts, and the first names of what did not fit."""
         total = len(self.loaded) + len(self.missing) + len(self.mismatched)
         counts = f'loaded {len(self.loaded)} of {total} tensors'
         parts = []
@@ -83,7 +83,7 @@ class WeightReport:
             parts.append(f'missing: {_some(self.missing)}')
         if self.unexpected:
             parts.append(f'unused: {_some(self.unexpected)}')
-        return f'{counts}\n{"; ".join(parts)}' if parts else counts
+        return '; '.join([counts, *parts])
 
 
 def load_checkpoint(path_or_url: str | Path, trust: bool = False) -> Checkpoint:

@@ -171,7 +171,7 @@ def test_reports_a_head_of_other_classes_and_keeps_the_models():
     assert (report.missing, report.unexpected) == ((), ())
     assert net.head.bias.tolist() == [0.0, 0.0]
     assert (net.backbone[0].weight == 2).all()
-    assert report.summary() == 'loaded 8 of 10 tensors\nother shape: head.weight 3×4 for 2×4, head.bias 3 for 2'
+    assert report.summary() == 'loaded 8 of 10 tensors; other shape: head.weight 3×4 for 2×4, head.bias 3 for 2'
 
 
 def test_reports_missing_and_unexpected_but_no_bookkeeping():
@@ -187,7 +187,7 @@ def test_reports_missing_and_unexpected_but_no_bookkeeping():
     assert report.missing == ('head.bias',)
     assert report.unexpected == ('extra.0', 'extra.1', 'extra.2', 'extra.3')
     assert report.summary() == (
-        'loaded 9 of 10 tensors\nmissing: head.bias; unused: extra.0, extra.1, extra.2 and 1 more'
+        'loaded 9 of 10 tensors; missing: head.bias; unused: extra.0, extra.1, extra.2 and 1 more'
     )
 
 
