@@ -73,6 +73,16 @@ def test_a_spread_far_smaller_or_larger_than_the_mean(mean, spread):
     np.testing.assert_allclose(found[0], maps.double().numpy().std(axis=0), rtol=2e-6)
 
 
+@pytest.mark.parametrize('factor', [1e19, 1e36, 1e-19, 1e-30])
+@pytest.mark.parametrize('weaker', [1.0, 1e-10])
+def test_the_norm_of_very_large_and_very_small_channels(factor, weaker):
+    # Squares of these are beyond float32; a cell of another size stands beside them.
+    maps = noise(64, 3, 4) * factor
+    maps[:, 0] *= weaker
+    found = reduce(build_reducer('l2'), maps, everywhere(maps)).values
+    np.testing.assert_allclose(found[0], np.sqrt((maps.double().numpy() ** 2).sum(axis=0)), rtol=2e-6)
+
+
 @pytest.mark.parametrize('name', REFERENCES)
 def test_half_precision_neither_overflows_nor_loses_count(name):
     # The sum, and each square, is beyond the largest half, 65504; and a bfloat16 stops counting ones at 256.

@@ -9,6 +9,9 @@ from featmap.reducers.base import Reducer, one_thread
 from featmap.registry import REDUCERS
 from featmap.structures import Reduction
 
+_TINY = torch.finfo(torch.float32).tiny
+_LEAST = 1e-30  # a sum of squares; of less, single squares may have lost digits or vanished
+
 
 class _PerCell(Reducer):
     """One plane: a statistic over the channels of each cell. A cell with a non-finite channel is non-finite."""
@@ -52,7 +55,13 @@ class L2(_PerCell):
     """The Euclidean norm over channels: how strongly a cell answers at all."""
 
     def statistic(self, features: Tensor) -> Tensor:
-        return features.float().square().sum(dim=0).sqrt()  # vector_norm takes many times as long
+        features = features.float()
+        squares = features.square().sum(dim=0)  # vector_norm takes many times as long
+        # Looking at the sums would make the host wait for a device.
+        if not features.is_cuda and bool(((squares > _LEAST) & (squares < torch.inf)).all()):
+            return squares.sqrt_()
+        reach = torch.maximum(features.amax(dim=0), -features.amin(dim=0)).clamp_min(_TINY)
+        return (features / reach).square_().sum(dim=0).sqrt_() * reach
 
 
 @REDUCERS.register_module('std')
@@ -65,7 +74,7 @@ class Std(_PerCell):
         features = features.float()
         rest = features - features.mean(dim=0)
         rest -= rest.mean(dim=0)
-        reach = torch.maximum(rest.amax(dim=0), -rest.amin(dim=0)).clamp_min(torch.finfo(torch.float32).tiny)
+        reach = torch.maximum(rest.amax(dim=0), -rest.amin(dim=0)).clamp_min(_TINY)
         rest /= reach
         spread = rest.square_().mean(dim=0).sqrt_() * reach
         return spread * (features.amin(dim=0) != features.amax(dim=0))
