@@ -26,6 +26,7 @@ from featmap.models.fused_norms import FusedNorms
 from featmap.models.mmcv_ops import ensure_ops
 from featmap.models.packages import missing_name, missing_package
 from featmap.models.pipeline import TestPipeline
+from featmap.models.precision import FullPrecision
 from featmap.models.thresholds import raise_score_threshold
 from featmap.structures import Detections
 
@@ -57,7 +58,8 @@ class Detector:
         cfg_options: Overrides of the config.
         score_thr: Detections below it are not asked for. It is handed on to heads that stay exact under it.
         trust_checkpoint: Unpickle a checkpoint that weights-only loading refuses. It can run any code.
-        amp: Run the network under autocast: in float16 on CUDA, in bfloat16 elsewhere.
+        amp: Run the network under autocast: in float16 on CUDA, in bfloat16 elsewhere. Boxes and masks are made of its
+            raw output in float32.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Detector:
         raise_score_threshold(self.model, score_thr)
         # On a device each small operation is a kernel to launch, of which scaling the weights takes several.
         self._norms = FusedNorms(self.model) if self.device.type == 'cpu' else None
+        self._decoding = FullPrecision(self.model) if amp else None
         # Convolutions are faster with channels last on CPUs, elsewhere in half precision. A layer passes the layout of
         # its input on, so that of the network input does for all. MMCV's compiled ops do not look at it, and would
         # read something else than what is meant.
@@ -165,7 +168,8 @@ class Detector:
         precision = torch.autocast(self.device.type, dtype=half, enabled=self.amp)
         scope = DefaultScope.overwrite_default_scope(self._scope)
         fused = self._norms.active() if self._norms else nullcontext()
-        with torch.no_grad(), precision, scope, fused:
+        decoding = self._decoding.active() if self._decoding else nullcontext()
+        with torch.no_grad(), precision, scope, fused, decoding:
             try:
                 samples = self.model(batch.inputs, batch.data_samples, mode='predict')
             except ModuleNotFoundError as error:  # some of mmdet's heads import what they need only here
