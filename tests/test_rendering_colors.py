@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from featmap.errors import OptionError
-from featmap.rendering.colors import blend, color_table, colorize
+from featmap.rendering.colors import background_for, blend, color_table, colorize, faded, tones
 
 
 def test_jet_is_red_at_the_top():
@@ -70,3 +70,25 @@ def test_where_nothing_is_visible_the_image_stays():
     mixed = blend(image, heat, 1, visible)
     assert (mixed[visible] == 200).all()
     np.testing.assert_array_equal(mixed[~visible], image[~visible])
+
+
+@pytest.mark.parametrize(
+    ('colormap', 'background'),
+    [('jet', 'image'), ('Turbo', 'image'), ('coolwarm', 'grey'), ('viridis', 'grey'), ('turbo_r', 'image')],
+)
+def test_the_background_that_goes_with_a_colour_map(colormap, background):
+    assert background_for(colormap) == background
+
+
+def test_a_faded_image_is_grey_and_neither_black_nor_white():
+    image = np.array([[[0, 0, 0], [255, 255, 255], [255, 0, 0]]], np.uint8)
+    # Luma of red: 0.299 * 255 = 76.
+    np.testing.assert_array_equal(faded(image), [[[80] * 3, [233] * 3, [126] * 3]])
+
+
+def test_the_tones_of_an_image_leave_its_extremes_out():
+    image = np.repeat(np.arange(100, dtype=np.uint8)[None, :, None], 3, axis=2)
+    levels = tones(image, 3)
+    assert abs(int(levels[0]) - 90) <= 1
+    assert abs(int(levels[2]) - 10) <= 1
+    assert abs(int(levels[1]) - 50) <= 1

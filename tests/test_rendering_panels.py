@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from featmap.rendering.colors import categories, color_table
+from featmap.geometry import View
+from featmap.rendering.colors import categories, color_table, faded
 from featmap.rendering.normalize import Range
 from featmap.rendering.panels import Look, panels_of
 from featmap.rendering.scales import scales_of
@@ -196,6 +197,55 @@ def test_a_picture_of_three_planes_has_one_label():
     fixed = feature_map(values, kind='image', ranges=((-1, 1),) * 3, channels=(0, 1, 2), reducer='pca')
     assert panels(photo(32, 32), fixed)[0].label == 'neck · pca · 64×4×4 · stride 8'
     assert panels(photo(32, 32), fixed)[0].scale is None
+
+
+def look_panel(look: Look, image: np.ndarray, values=((0, 1, 2, 3),) * 4) -> np.ndarray:
+    item = feature_map(values)
+    (panel,) = panels_of(look.backdrop(image), item, scales_of([item])[0], look)
+    return panel.image
+
+
+def test_the_backdrop():
+    image = photo(32, 32)
+    grey = faded(image)
+    assert Look().backdrop(image) is image
+    np.testing.assert_array_equal(look_panel(Look(0.0, background='grey'), image), grey)
+    bare = look_panel(Look(0.5, background='none'), image)  # nothing to see through to
+    np.testing.assert_array_equal(bare, look_panel(Look(1.0), image))
+    hidden = look_panel(Look(0.5, background='none'), image, [[0, NAN, NAN, 3]] * 4)
+    assert (hidden[:, 12:20] == hidden[0, 15]).all()
+
+
+def test_the_cells_themselves_and_their_borders():
+    cells = look_panel(Look(1.0, interpolation='nearest'), photo(32, 32))
+    levels = color_table('jet')[[0, 85, 170, 255]]
+    np.testing.assert_array_equal(cells, np.broadcast_to(levels.repeat(8, 0), (32, 32, 3)))
+    bordered = look_panel(Look(1.0, interpolation='nearest', grid=True), photo(32, 32))
+    changed = (bordered != cells).any(axis=-1)
+    assert np.flatnonzero(changed[4]).tolist() == np.flatnonzero(changed[:, 4]).tolist() == [8, 16, 24]
+
+
+def test_a_window_is_drawn_as_that_part_of_a_whole_panel():
+    item = feature_map([[0, 1, 2, 3]] * 4)
+    look = Look(1.0)
+    view = View.of((32, 32), None, (5, 7, 25, 30))
+    (part,) = panels_of(view.picture(photo(32, 32)), item, scales_of([item])[0], look, view)
+    np.testing.assert_array_equal(part.image, look_panel(look, photo(32, 32))[7:30, 5:25])
+
+
+def test_a_bar_shows_the_colours_that_panels_have():
+    image = np.full((16, 16, 3), 90, np.uint8)
+    for look in (Look(0.5), Look(0.3, background='grey'), Look(0.5, background='none'), Look(1.0)):
+        panel = look_panel(look, image, [[0, 4]] * 2)
+        bar = look.bar(look.backdrop(image))
+        assert bar.shape[1:] == (256, 3)
+        np.testing.assert_array_equal(bar[0, [0, 255]], panel[0, [0, 15]])
+
+
+def test_a_bar_ranges_from_light_to_dark_parts():
+    image = np.repeat(np.linspace(0, 255, 256, dtype=np.uint8)[None, :, None], 3, axis=2)
+    bar = Look(0.5).bar(image).astype(int)
+    assert (np.diff(bar[:, 0].sum(axis=-1)) < 0).all()
 
 
 def test_the_default_look_is_jet():

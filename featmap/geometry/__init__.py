@@ -2,6 +2,7 @@
 
 from featmap.geometry.image import ImageGeometry
 from featmap.geometry.strides import Stride, is_regular, nominal_stride
+from featmap.geometry.view import View
 from featmap.geometry.warp import Axis, Warp
 
-__all__ = ['Axis', 'ImageGeometry', 'Stride', 'Warp', 'is_regular', 'nominal_stride']
+__all__ = ['Axis', 'ImageGeometry', 'Stride', 'View', 'Warp', 'is_regular', 'nominal_stride']

@@ -15,6 +15,7 @@ import numpy as np
 
 from featmap.errors import GeometryError
 from featmap.geometry.strides import Stride, nominal_stride
+from featmap.geometry.view import View
 from featmap.geometry.warp import Warp, axis_of
 
 
@@ -124,8 +125,8 @@ class ImageGeometry:
         counts[self.content_cells(map_shape, stride)] = 1
         return counts
 
-    def warper(self, map_shape: tuple[int, int], stride: Stride | None = None) -> Warp:
-        """The bilinear warp of a map of this height and width onto the original image.
+    def warper(self, map_shape: tuple[int, int], stride: Stride | None = None, view: View | None = None) -> Warp:
+        """The bilinear warp of a map of this height and width onto the original image, or a view of it.
 
         Un-padding, un-scaling, un-flipping and upsampling are one affine map, and a diagonal one, so each axis is
         interpolated on its own. Cells that share no pixel with the content are not touched; the outermost cell that
@@ -135,9 +136,10 @@ class ImageGeometry:
         rows, columns = self._cells(map_shape, (sy, sx), 0.0)
         height, width = self.content_shape
         left, top = self.offset
+        view = view or View.of(self.image_shape)
         return Warp(
-            axis_of(self.image_shape[0], self.scale[1], height if self.flip[1] else None, top, sy, rows),
-            axis_of(self.image_shape[1], self.scale[0], width if self.flip[0] else None, left, sx, columns),
+            axis_of(view.rows, self.scale[1], height if self.flip[1] else None, top, sy, rows),
+            axis_of(view.columns, self.scale[0], width if self.flip[0] else None, left, sx, columns),
         )
 
     def warp(self, planes: np.ndarray, stride: Stride | None = None) -> np.ndarray:

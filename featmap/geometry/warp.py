@@ -20,6 +20,11 @@ class Axis(NamedTuple):
     upper: np.ndarray
     fraction: np.ndarray
 
+    @property
+    def nearest(self) -> np.ndarray:
+        """The cell that each pixel's centre lies in: (pixels,) indices."""
+        return np.where(self.fraction < 0.5, self.lower, self.upper)
+
     def counts(self, cells: int) -> np.ndarray:
         """How much each of ``cells`` cells contributes to all pixels together: (cells,) float32."""
         low = np.bincount(self.lower, 1 - self.fraction, cells)
@@ -41,6 +46,11 @@ class Warp(NamedTuple):
         # The short axis first: then whole rows of the image are all that is left to mix.
         narrow = _mix(planes, self.columns, -1)
         return _mix(narrow, self.rows, -2)
+
+    def nearest(self) -> Warp:
+        """The same place of each cell, but nothing interpolated: the cells themselves."""
+        cells = [(axis.nearest, np.zeros_like(axis.fraction)) for axis in self]
+        return Warp(*(Axis(nearest, nearest, fraction) for nearest, fraction in cells))
 
     def masked(self, planes: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """As a call, but cells that are not finite in one of the planes take no part.
@@ -65,8 +75,11 @@ def _mix(planes: np.ndarray, axis: Axis, dimension: int) -> np.ndarray:
     return second
 
 
-def axis_of(pixels: int, scale: float, flipped_extent: int | None, offset: int, stride: float, used: slice) -> Axis:
-    position = (np.arange(pixels) + 0.5) * scale
+def axis_of(
+    places: np.ndarray, scale: float, flipped_extent: int | None, offset: int, stride: float, used: slice
+) -> Axis:
+    """The interpolation at these places (pixels,) of the original, continuous; ``used`` are the cells with content."""
+    position = places * scale
     if flipped_extent is not None:
         position = flipped_extent - position
     cell = np.clip((position + offset) / stride - 0.5, used.start, used.stop - 1)

@@ -13,6 +13,18 @@ from featmap.errors import OptionError, nearest
 _OPENCV = {name[len('COLORMAP_') :].lower(): getattr(cv2, name) for name in dir(cv2) if name.startswith('COLORMAP_')}
 
 
+BACKGROUNDS = ('image', 'grey', 'none')
+_RAINBOWS = {'jet', 'turbo', 'rainbow', 'hsv', 'parula', 'gist_rainbow', 'nipy_spectral', 'gist_ncar'}
+
+
+def background_for(colormap: str) -> str:
+    """What reads best under a colour map: the image under the rainbows, whose colours outshine it, else its grey.
+
+    Over a photograph's own colours the pale middle of a diverging map, and the one hue of a sequential one, are lost.
+    """
+    return 'image' if colormap.lower().removesuffix('_r') in _RAINBOWS else 'grey'
+
+
 @cache
 def color_table(name: str) -> np.ndarray:
     """The colour map's 256 RGB colours as (256, 3) uint8: OpenCV's of that name, else matplotlib's.
@@ -55,3 +67,17 @@ def blend(image: np.ndarray, heat: np.ndarray, alpha: float, visible: np.ndarray
     if visible is not None:
         mixed[~visible] = image[~visible]
     return mixed
+
+
+def faded(image: np.ndarray) -> np.ndarray:
+    """An (H, W, 3) RGB uint8 image in grey, from 80 to 233: so that dark and bright parts show the heat's hue alike."""
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    return cv2.cvtColor(cv2.convertScaleAbs(grey, alpha=0.6, beta=80), cv2.COLOR_GRAY2RGB)
+
+
+def tones(image: np.ndarray, count: int = 16) -> np.ndarray:
+    """Grey levels of an (H, W, 3) RGB uint8 image from light to dark, but for the extremes: (count,) uint8."""
+    grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
+    filled = cv2.calcHist([grey], [0], None, [256], [0, 256]).ravel().cumsum()
+    dark, light = np.searchsorted(filled, [0.1 * grey.size, 0.9 * grey.size])
+    return np.linspace(light, dark, count).round().astype(np.uint8)

@@ -3,30 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from featmap.geometry import Warp
+from featmap.geometry import View, Warp
 from featmap.norm import Norm
-from featmap.rendering.colors import blend, categories, color_table, colorize
+from featmap.rendering.colors import blend, categories, color_table, colorize, faded, tones
+from featmap.rendering.grid import draw_grid
 from featmap.rendering.normalize import Range, to_levels, value_range
 from featmap.rendering.text import SEPARATOR
 from featmap.structures import FeatureMap
 
+_BARE = 235  # grey level of a backdrop without the image
+
 
 @dataclass(frozen=True)
 class Look:
-    """How panels are coloured: opacity of the heat, a (256, 3) RGB table, and the rule of the range."""
+    """How panels are coloured.
+
+    Attributes:
+        alpha: Opacity of the heat, 0 to 1.
+        table: A (256, 3) RGB table; None for jet.
+        norm: The rule of the range.
+        background: What is under the heat: the ``image``, the image in ``grey``, or ``none``, which makes it opaque.
+        interpolation: ``linear``, or ``nearest`` for the cells themselves.
+        grid: Whether the borders of the cells are drawn.
+    """
 
     alpha: float = 0.5
     table: np.ndarray | None = None
     norm: Norm = field(default_factory=Norm)
+    background: str = 'image'
+    interpolation: str = 'linear'
+    grid: bool = False
 
     @property
     def colors(self) -> np.ndarray:
         """The table; jet by default."""
         return color_table('jet') if self.table is None else self.table
+
+    @property
+    def opacity(self) -> float:
+        """Of the heat over the backdrop."""
+        return 1.0 if self.background == 'none' else self.alpha
+
+    def backdrop(self, picture: np.ndarray) -> np.ndarray:
+        """What is under the heat, (H, W, 3) RGB uint8, for a picture of that kind."""
+        if self.background == 'image':
+            return picture
+        return faded(picture) if self.background == 'grey' else np.full_like(picture, _BARE)
+
+    def bar(self, backdrop: np.ndarray) -> np.ndarray:
+        """The colours that the table has over the light and the dark parts of a backdrop: (N, 256, 3) RGB uint8."""
+        under = tones(backdrop) if self.opacity < 1 else np.zeros(1, np.uint8)
+        ramp = np.tile(self.colors, (len(under), 1, 1))
+        return blend(np.broadcast_to(under[:, None, None], ramp.shape).copy(), ramp, self.opacity)
 
 
 @dataclass(frozen=True)
@@ -38,28 +70,40 @@ class PanelImage:
     scale: Range | None = None
 
 
-def panels_of(image: np.ndarray, item: FeatureMap, scales: Sequence[Range], look: Look) -> Iterator[PanelImage]:
-    """The panels of one map over an (H, W, 3) RGB uint8 image.
+def panels_of(
+    backdrop: np.ndarray, item: FeatureMap, scales: Sequence[Range], look: Look, view: View | None = None
+) -> Iterator[PanelImage]:
+    """The panels of one map over an (h, w, 3) RGB uint8 backdrop, which is of the view's size.
 
     ``heat`` gives one a plane; ``image`` one in all; ``segments`` one in colours without order; ``concepts`` one a
     plane and one that shows which plane is strongest where.
     """
-    warp = item.geometry.warper(item.shape[1:], item.stride)
+    warp = item.geometry.warper(item.shape[1:], item.stride, view)
+    cells = warp
+    if look.interpolation == 'nearest':
+        warp = warp.nearest()
+    for panel in _panels(backdrop, item, scales, look, warp):
+        yield replace(panel, image=draw_grid(panel.image, cells)) if look.grid else panel
+
+
+def _panels(
+    image: np.ndarray, item: FeatureMap, scales: Sequence[Range], look: Look, warp: Warp
+) -> Iterator[PanelImage]:
     if item.kind == 'image':
         levels, visible = warp_levels(item.values, scales, warp)
         yield PanelImage(
-            blend(image, as_rgb(levels), look.alpha, visible),
+            blend(image, as_rgb(levels), look.opacity, visible),
             label_of(item, 0, None if item.ranges else scales[0], look.norm),
             None,
         )
     elif item.kind == 'segments':
-        yield PanelImage(_segments(image, item.values[0], warp, look.alpha), label_of(item, 0, None, look.norm))
+        yield PanelImage(_segments(image, item.values[0], warp, look.opacity), label_of(item, 0, None, look.norm))
     else:
         for index, (plane, scale) in enumerate(zip(item.values, scales)):
             levels, visible = warp_levels(plane[None], [scale], warp)
             heat = colorize(levels[0], look.colors)
             label = label_of(item, index, scale, look.norm)
-            yield PanelImage(blend(image, heat, look.alpha, visible), label, scale)
+            yield PanelImage(blend(image, heat, look.opacity, visible), label, scale)
         if item.kind == 'concepts':
             yield _concepts(image, item, scales, warp, look)
 

@@ -1,0 +1,31 @@
+"""The borders of a map's cells over its panel."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from featmap.geometry import Axis, Warp
+
+LEAST_CELL = 5  # pixels of the panel; lines that are closer would hide the map
+
+
+def draw_grid(panel: np.ndarray, warp: Warp) -> np.ndarray:
+    """A copy of an (H, W, 3) RGB uint8 panel with a line where one cell of the warp ends and the next begins.
+
+    Lines darken light places and lighten dark ones. None are drawn along an axis whose cells are under 5 pixels.
+    """
+    lines = np.zeros(panel.shape[:2], dtype=bool)
+    lines[_borders(warp.rows)] = True
+    lines[:, _borders(warp.columns)] = True
+    picture = panel.copy()
+    under = picture[lines].astype(np.int16)
+    light = under.mean(axis=1, keepdims=True) > 110
+    picture[lines] = np.where(light, under * 5 // 10, under + (255 - under) * 5 // 10).astype(np.uint8)
+    return picture
+
+
+def _borders(axis: Axis) -> np.ndarray:
+    """The first pixel of each cell but the first."""
+    borders = np.flatnonzero(np.diff(axis.nearest)) + 1
+    close = len(borders) > 1 and np.diff(borders).min() < LEAST_CELL
+    return borders[:0] if close else borders
