@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import io
 import itertools
 import os
 import re
@@ -10,21 +11,18 @@ import stat
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from http.client import HTTPException
 from pathlib import Path
 from typing import Union
-from urllib.error import HTTPError
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
-from urllib.request import Request, urlopen
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
 from featmap.decoding import IMAGE_SUFFIXES, VIDEO, VIDEO_SUFFIXES, check_header, decode_image
+from featmap.download import DownloadError, check_url, download, is_url
 from featmap.errors import SourceError, first_line, nearest
-from featmap.version import __version__
 
-_TIMEOUT_S = 30
 _MAX_DOWNLOAD_BYTES = 2**30
+_MAX_DOWNLOAD_SECONDS = 300
 _SUFFIX_HELP = f'images are recognised by their suffix: {" ".join(IMAGE_SUFFIXES)}'
 
 _Parts = tuple[str, ...]
@@ -45,7 +43,7 @@ class Source:
 
     def read(self) -> np.ndarray:
         """Fetch and decode the image: RGB (H, W, 3), uint8, contiguous. Raises SourceError."""
-        if _is_url(self.location):
+        if is_url(self.location):
             return decode_image(_download(self.location), self.location)
         return read_image(Path(self.location))
 
@@ -108,7 +106,11 @@ def list_sources(spec: _Spec | Sequence[_Spec], exclude: _Spec | None = None) ->
 def _list_one(spec: str, exclude: _Spec | None) -> list[Source]:
     if not spec:
         raise SourceError('an empty text was given as the image: expected a path or a URL')
-    if _is_url(spec):
+    if is_url(spec):
+        try:
+            check_url(spec)
+        except DownloadError as error:
+            raise _unreachable(spec, error) from error
         if urlsplit(spec).path.lower().endswith(VIDEO_SUFFIXES):
             raise SourceError(f'{spec!r} seems to be {VIDEO}')
         return [Source(spec, _url_name(spec))]
@@ -263,10 +265,6 @@ def _unreadable(path: Path, error: OSError) -> SourceError:
     return SourceError(f'{str(path)!r} cannot be opened ({reason}): check the path and its rights')
 
 
-def _is_url(text: str) -> bool:
-    return re.match(r'https?://', text, re.IGNORECASE) is not None
-
-
 def _url_name(url: str) -> str:
     last = unquote(urlsplit(url).path.rstrip('/')).rpartition('/')[2]
     # The end is kept, for it has the suffix; 60 characters fit any file system in any script.
@@ -274,26 +272,16 @@ def _url_name(url: str) -> str:
 
 
 def _download(url: str) -> bytes:
+    data = io.BytesIO()
     try:
-        parts = urlsplit(url)
-        path, query = (quote(p, safe="/%:=&~+!$,;'@()*[]?") for p in (parts.path, parts.query))
-        request = Request(urlunsplit((parts.scheme, parts.netloc, path, query, '')))
-        request.add_header('User-Agent', f'featmap/{__version__}')
-        with urlopen(request, timeout=_TIMEOUT_S) as response:
-            data = response.read(_MAX_DOWNLOAD_BYTES + 1)
-            expected = int(response.headers.get('Content-Length') or len(data))
-    except HTTPError as error:
-        with error:  # it holds the connection
-            raise SourceError(
-                f'{url!r} answered {error.code} {error.reason}: check the address, and that no login is needed'
-            ) from error
-    except (OSError, HTTPException, ValueError) as error:
-        raise SourceError(
-            f'{url!r} cannot be reached ({first_line(error)}): check the address and the network, '
-            'or download the image and give its path'
-        ) from error
-    if len(data) > _MAX_DOWNLOAD_BYTES:
-        raise SourceError(f'{url!r} is larger than {_MAX_DOWNLOAD_BYTES >> 20} MiB: download it')
-    if len(data) < expected:
-        raise SourceError(f'{url!r} broke off after {len(data)} of {expected} bytes: try again')
-    return data
+        download(url, data, _MAX_DOWNLOAD_BYTES, _MAX_DOWNLOAD_SECONDS)
+    except DownloadError as error:
+        raise _unreachable(url, error) from error
+    return data.getvalue()
+
+
+def _unreachable(url: str, error: DownloadError) -> SourceError:
+    return SourceError(
+        f'{url!r} cannot be had ({error}): check the address and the network, and that no login is needed, or download '
+        'the image and give its path'
+    )

@@ -18,6 +18,7 @@ MODULES = sorted(PACKAGE.rglob('*.py'))
 FLOORS = [
     ['version', 'escaping'],
     ['errors'],
+    ['download'],
     ['registry'],
     ['norm'],
     ['settings'],

@@ -236,7 +236,7 @@ def test_a_url_is_fetched(server, path):
 @pytest.mark.parametrize(
     ('path', 'message'),
     [
-        ('/missing', 'answered 404 Not Found: check the address'),
+        ('/missing', r'answered 404: Not Found\): check the address'),
         ('/page', 'web page'),
         ('/broken', r'broke off after \d+ of \d+ bytes'),
     ],
@@ -248,15 +248,18 @@ def test_a_url_that_gives_no_image(server, path, message):
 
 def test_a_url_that_gives_too_much(server, monkeypatch):
     monkeypatch.setattr(sources, '_MAX_DOWNLOAD_BYTES', 10)
-    with pytest.raises(SourceError, match='is larger than'):
+    with pytest.raises(SourceError, match='over the limit of 10 bytes'):
         Source(f'{server}/x.png', 'x.png').read()
 
 
-@pytest.mark.parametrize('url', ['http://127.0.0.1:1/x.png', 'http://[::1/x.png', 'http:///x.png'])
+@pytest.mark.parametrize('url', ['http://127.0.0.1:1/x.png', 'http://[::1/x.png', 'http:///x.png', 'http://a:b/x.png'])
 def test_a_url_that_leads_nowhere(monkeypatch, url):
     monkeypatch.setenv('no_proxy', '*')
-    with pytest.raises(SourceError, match=r'cannot be reached .*: check the address'):
+    with pytest.raises(SourceError, match=r'cannot be had .*: check the address'):
         Source(url, 'x.png').read()
+    if '127' not in url:
+        with pytest.raises(SourceError, match='no valid address'):
+            list_sources(url)
 
 
 @pytest.fixture

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from featmap.download import is_url
 from featmap.errors import CheckpointError
 from featmap.models.checkpoint_files import read_file
-from featmap.models.download import fetch, is_url
+from featmap.models.download import fetch
 
 # Where training tools keep the weights, MMEngine's own first.
 _WEIGHT_KEYS = ('state_dict', 'model', 'model_state_dict', 'module')

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import http.client
 import re
-import shutil
-import urllib.error
-import urllib.request
 import uuid
 from hashlib import sha256
 from pathlib import Path
@@ -14,73 +10,81 @@ from urllib.parse import unquote, urlsplit
 
 import torch
 from rich.console import Console
-from rich.progress import wrap_file
+from rich.progress import Progress
 
+from featmap.download import DownloadError, check_url, download
 from featmap.errors import CheckpointError, first_line
 
-_TIMEOUT = 30
-# OpenMMLab and torchvision end a file's name in its hash, so that the name says which file it is.
-_HASHED = re.compile(r'-[0-9a-f]{8,}\.\w+$')
+MAX_BYTES = 16 << 30
+MAX_SECONDS = 3600
+# OpenMMLab and torchvision end a file's name in the beginning of its SHA-256.
+_HASHED = re.compile(r'-([0-9a-f]{8,64})\.\w+$')
 
 
-def is_url(text: str) -> bool:
-    """Whether ``text`` is an http or https address."""
-    return text.lower().startswith(('http://', 'https://'))
-
-
-def fetch(url: str) -> Path:
+def fetch(url: str, max_bytes: int = MAX_BYTES, max_seconds: float = MAX_SECONDS) -> Path:
     """The local copy of the file at ``url``, downloaded unless it is there already.
 
-    It lies in ``checkpoints`` under ``torch.hub.get_dir()``, where MMEngine and torchvision put theirs. It gets its
-    name when it is complete.
+    It lies in ``checkpoints`` under ``torch.hub.get_dir()``, under a name that stands for the whole address: another
+    address never finds it. It gets that name when it is complete and has the hash that the address names, if it does
+    (``-0123abcd.pth``); a copy that has lost that hash is fetched again.
 
     Raises:
-        CheckpointError: the address cannot be reached, or sends less than it announced.
+        CheckpointError: the address cannot be reached, sends too much, for too long, less than it announced, or
+            another file than its name promises.
     """
-    target = Path(torch.hub.get_dir()) / 'checkpoints' / _cache_name(url)
-    if target.is_file():
-        return target
-    part = target.with_name(f'{target.name}.{uuid.uuid4().hex}.part')
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _download(url, part)
-        part.replace(target)
-    # HTTPException covers broken answers and malformed addresses, ValueError impossible ports.
-    except (OSError, http.client.HTTPException, ValueError) as error:
+        check_url(url)
+        target = Path(torch.hub.get_dir()) / 'checkpoints' / _cache_name(url)
+        promised = _HASHED.search(_file_name(url))
+        if target.is_file() and (promised is None or _digest(target).startswith(promised[1])):
+            return target
+        part = target.with_name(f'{target.name}.{uuid.uuid4().hex}.part')
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _download(url, part, max_bytes, max_seconds)
+            if promised is not None and not (digest := _digest(part)).startswith(promised[1]):
+                raise DownloadError(
+                    f'its name promises the SHA-256 {promised[1]}…, but what came has {digest[: len(promised[1])]}…'
+                )
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+    except (DownloadError, OSError) as error:
         raise CheckpointError(
-            f"cannot download the checkpoint '{url}': {_reason(error)}; fetch it yourself and give the file's path"
+            f"cannot download the checkpoint '{url}': {first_line(error)}; fetch it yourself and give the file's path"
         ) from error
-    finally:
-        part.unlink(missing_ok=True)
     return target
 
 
-def _download(url: str, part: Path) -> None:
-    with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer, part.open('wb') as file:
-        announced = answer.headers.get('Content-Length')
-        if announced is None:
-            shutil.copyfileobj(answer, file)
-            return
-        size, console = int(announced), Console(stderr=True)
-        with wrap_file(answer, size, description=part.name[:40], console=console, transient=True) as reader:
-            shutil.copyfileobj(reader, file)
-    if part.stat().st_size != size:
-        raise OSError(f'{part.stat().st_size} of {size} bytes came')
+def _download(url: str, part: Path, max_bytes: int, max_seconds: float) -> None:
+    console = Console(stderr=True)
+    with (
+        part.open('wb') as file,
+        Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
+    ):
+        task = progress.add_task(re.sub(r'[^\w.-]', '_', _file_name(url))[-40:], total=None)
+
+        def watch(got: int, expected: int | None) -> None:
+            progress.update(task, completed=got, total=expected)
+
+        download(url, file, max_bytes, max_seconds, watch)
+
+
+def _file_name(url: str) -> str:
+    return unquote(urlsplit(url).path).rpartition('/')[2]
 
 
 def _cache_name(url: str) -> str:
-    name = re.sub(r'[^\w.-]+', '_', unquote(urlsplit(url).path).rpartition('/')[2]) or 'checkpoint'
-    if _HASHED.search(name):
-        return name
-    # 'epoch_12.pth' may come from anywhere: two addresses must not share one file.
-    stem, dot, suffix = name.rpartition('.')
-    digest = sha256(url.encode()).hexdigest()[:8]
-    return f'{stem}-{digest}.{suffix}' if dot else f'{name}-{digest}'
+    """Readable, short enough for any file system, and one for each address."""
+    stem, dot, suffix = re.sub(r'[^\w.-]+', '_', _file_name(url)).rpartition('.')
+    if not dot:
+        stem, suffix = suffix, 'pth'
+    return f'{stem[:40] or "checkpoint"}-{sha256(url.encode("utf-8", "surrogateescape")).hexdigest()[:24]}.{suffix[:8]}'
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, urllib.error.HTTPError):
-        return f'HTTP {error.code} {error.reason}'
-    if isinstance(error, urllib.error.URLError):
-        return str(error.reason)
-    return first_line(error)
+def _digest(path: Path) -> str:
+    digest = sha256()
+    with path.open('rb') as file:
+        for block in iter(lambda: file.read(1 << 20), b''):
+            digest.update(block)
+    return digest.hexdigest()

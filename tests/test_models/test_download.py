@@ -1,12 +1,14 @@
 import threading
 from functools import partial
+from hashlib import sha256
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import torch
 
 from featmap.errors import CheckpointError
-from featmap.models.download import fetch, is_url
+from featmap.models import download
+from featmap.models.download import fetch
 
 
 class Handler(SimpleHTTPRequestHandler):
@@ -47,23 +49,59 @@ def cache(tmp_path):
     return tmp_path / 'torch/hub/checkpoints'
 
 
-@pytest.mark.parametrize(
-    ('text', 'expected'),
-    [('https://a/b.pth', True), ('HTTP://a/b.pth', True), ('a/b.pth', False), ('ftp://a/b.pth', False), ('', False)],
-)
-def test_is_url(text, expected):
-    assert is_url(text) is expected
+NAME = f'net-{sha256(b"weights" * 1000).hexdigest()[:8]}.pth'
 
 
 def test_downloads_once(server, cache):
-    (server.files / 'net-0123abcd.pth').write_bytes(b'weights' * 1000)
+    (server.files / NAME).write_bytes(b'weights' * 1000)
 
-    paths = [fetch(f'{server.address}/net-0123abcd.pth') for _ in range(2)]
+    paths = [fetch(f'{server.address}/{NAME}') for _ in range(2)]
 
-    # The name has the file's hash in it, so it is the one that MMEngine would find as well.
-    assert paths == [cache / 'net-0123abcd.pth'] * 2
+    assert paths == [next(cache.iterdir())] * 2
     assert paths[0].read_bytes() == b'weights' * 1000
     assert len(server.requests) == 1
+
+
+def test_the_hash_in_the_name_is_checked(server, cache):
+    (server.files / NAME).write_bytes(b'others' * 1000)
+
+    with pytest.raises(CheckpointError, match='its name promises the SHA-256'):
+        fetch(f'{server.address}/{NAME}')
+    assert list(cache.iterdir()) == []
+
+
+def test_a_copy_that_was_changed_is_fetched_again(server):
+    (server.files / NAME).write_bytes(b'weights' * 1000)
+    fetch(f'{server.address}/{NAME}').write_bytes(b'others')
+
+    assert fetch(f'{server.address}/{NAME}').read_bytes() == b'weights' * 1000
+
+
+def test_a_file_of_that_name_from_elsewhere_is_not_taken(server, cache):
+    (server.files / NAME).write_bytes(b'weights' * 1000)
+    cache.mkdir(parents=True)
+    (cache / NAME).write_bytes(b'others')
+
+    assert fetch(f'{server.address}/{NAME}').read_bytes() == b'weights' * 1000
+    assert (cache / NAME).read_bytes() == b'others'
+
+
+@pytest.mark.parametrize('name', ['', 'a' * 300 + '.pth', 'net.' + 'p' * 300, '%2e%2e%2f%2e%2e%2fx.pth', 'ü[/b].pth'])
+def test_every_address_has_a_name_in_the_cache(server, cache, monkeypatch, name):
+    monkeypatch.setattr(download, 'download', lambda url, file, *_: file.write(b'x'))
+
+    path = fetch(f'{server.address}/{name}')
+
+    assert path.parent == cache
+    assert path.read_bytes() == b'x'
+    assert len(path.name) < 80
+
+
+@pytest.mark.parametrize('url', ['http://[bad/', 'http://', 'http://a:b/x.pth', 'http:///x.pth'])
+def test_an_address_that_is_none(url):
+    with pytest.raises(CheckpointError, match='no valid address') as caught:
+        fetch(url)
+    assert '\n' not in str(caught.value)
 
 
 def test_files_of_one_name_from_two_addresses_are_two(server, cache):
@@ -77,7 +115,7 @@ def test_files_of_one_name_from_two_addresses_are_two(server, cache):
 
 
 @pytest.mark.parametrize(
-    ('path', 'part'), [('absent.pth', 'HTTP 404'), ('short.pth', '9 of 1000 bytes'), ('a b.pth', "can't contain")]
+    ('path', 'part'), [('absent.pth', 'answered 404'), ('short.pth', '9 of 1000 bytes'), ('a b.pth', 'answered 404')]
 )
 def test_a_failed_download_leaves_nothing(server, cache, path, part):
     with pytest.raises(CheckpointError) as caught:
