@@ -7,6 +7,7 @@ import colorsys
 import cv2
 import numpy as np
 
+from featmap.rendering.tags import place_tags
 from featmap.rendering.text import draw_lines, font_size, line_height, text_width
 from featmap.structures import Detections
 
@@ -46,35 +47,16 @@ def draw_boxes(image: np.ndarray, detections: Detections, tags: bool = True) -> 
 
 
 def _draw_tags(picture: np.ndarray, detections: Detections, order: np.ndarray) -> None:
-    """Write class and score on a plate at the corner of each box where it covers the least of the plates before."""
+    """Write class and score on a plate at the corner of each box; :func:`place_tags` chooses which."""
     height, width = picture.shape[:2]
     size = max(round(font_size(height, width) * 0.7), 9)
     tag_height = min(line_height(size) + 2, height)
     texts = [f'{detections.name(index)} {detections.scores[index]:.2f}' for index in order]
     widths = np.array([min(text_width(text, size) + 6, width) for text in texts])
-    places = _corners(np.round(detections.boxes[order]).astype(np.int64), widths, tag_height, (height, width))
-    taken = np.empty((len(order), 4), dtype=np.int64)
-    for count, (index, text) in enumerate(zip(order, texts)):
-        taken[count] = places[count, _covered(places[count], taken[:count]).argmin()]
-        x, y, end_x, end_y = taken[count]
+    corners = np.round(detections.boxes[order]).astype(np.int64)
+    places, _ = place_tags(corners, widths, tag_height, (height, width))
+    for index, text, place in zip(order, texts, places.astype(np.int64)):
+        x, y, end_x, end_y = place
         color = class_color(int(detections.labels[index]))
         ink = (0, 0, 0) if has_dark_ink(color) else (255, 255, 255)
         picture[y:end_y, x:end_x] = draw_lines([text], size, (end_y - y, end_x - x), ink, color, margin=3)
-
-
-def _corners(boxes: np.ndarray, widths: np.ndarray, height: int, shape: tuple[int, int]) -> np.ndarray:
-    """Places for a plate of each width (N,) at its box (N, 4), within the picture: (N, 6, 4), best first."""
-    left, top, right, bottom = boxes.T
-    above, inside = top - height, right - widths
-    x = np.stack([left, inside, left, inside, left, inside], axis=1)
-    y = np.stack([above, above, bottom, bottom, top, bottom - height], axis=1)
-    x = np.clip(x, 0, (shape[1] - widths)[:, None])
-    y = np.clip(y, 0, shape[0] - height)
-    return np.stack([x, y, x + widths[:, None], y + height], axis=2)
-
-
-def _covered(places: np.ndarray, taken: np.ndarray) -> np.ndarray:
-    """How many pixels of the rectangles (M, 4) each of the places (N, 4) covers: left, top, right, bottom."""
-    start = np.maximum(places[:, None, :2], taken[None, :, :2])
-    end = np.minimum(places[:, None, 2:], taken[None, :, 2:])
-    return np.maximum(end - start, 0).prod(axis=-1).sum(axis=-1)
