@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import functools
+import importlib
 import io
 import re
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import PurePath
 from typing import IO
 
@@ -26,25 +28,31 @@ VIDEO_SUFFIXES = (
     '.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm', '.wmv', '.flv', '.mpg', '.mpeg', '.ts', '.3gp',
 )
 # fmt: on
-MAX_PIXELS = 500_000_000
+MAX_PIXELS = 200_000_000
+"""The most pixels that are decoded unless more are asked for: at 4 bytes each in Pillow, and 3 in the result."""
 
-_Flip = Image.Transpose
-_UPRIGHT = {
-    2: _Flip.FLIP_LEFT_RIGHT,
-    3: _Flip.ROTATE_180,
-    4: _Flip.FLIP_TOP_BOTTOM,
-    5: _Flip.TRANSPOSE,
-    6: _Flip.ROTATE_270,
-    7: _Flip.TRANSVERSE,
-    8: _Flip.ROTATE_90,
+# Pillow's other readers are none of ours: that of EPS starts Ghostscript, those of WMF and FITS are seldom looked at.
+_FORMATS = ('JPEG', 'PNG', 'BMP', 'DIB', 'TIFF', 'WEBP', 'GIF', 'PPM', 'AVIF', 'JPEG2000', 'TGA')
+_PLUGINS = {'JPEG2000': 'Jpeg2K', 'WEBP': 'WebP', 'DIB': 'Bmp'}
+_STRIP = 1 << 22  # pixels that are converted at a time, so that no second copy of the image is made
+# The upright (H, W, 3) image as a view in which it lies as it is stored, by EXIF orientation.
+_AS_STORED: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: lambda upright: upright[:, ::-1],
+    3: lambda upright: upright[::-1, ::-1],
+    4: lambda upright: upright[::-1],
+    5: lambda upright: upright.swapaxes(0, 1),
+    6: lambda upright: upright.swapaxes(0, 1)[::-1],
+    7: lambda upright: upright.swapaxes(0, 1)[::-1, ::-1],
+    8: lambda upright: upright[::-1].swapaxes(0, 1),
 }
-_ORIENTATION, _BITS, _PHOTOMETRIC, _PLANAR = 274, 258, 262, 284
+_ORIENTATION, _BITS, _PHOTOMETRIC, _PLANAR, _TILE_WIDTH, _TILE_HEIGHT = 274, 258, 262, 284, 322, 323
 
 VIDEO = 'a video, which is not supported: extract frames first (ffmpeg -i VIDEO frames/%05d.png)'
 _ORDER = 'the order of the arguments is IMG CONFIG CHECKPOINT'
 _CHECKPOINT = f'a checkpoint or another pickle: {_ORDER}'
 _KINDS = (
     (rb'%PDF', 'a PDF document: export its pages as PNG'),
+    (rb'%!PS|\xc5\xd0\xd3\xc6', 'a PostScript drawing: export it as PNG'),
     (rb'PK\x03\x04.{0,200}data\.pkl', _CHECKPOINT),
     (rb'\x80[\x02-\x05]', _CHECKPOINT),
     (rb'PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!', 'an archive: unpack it first'),
@@ -66,24 +74,29 @@ _KINDS = (
 _bomb_check_lock = threading.RLock()
 
 
-def decode_image(data: bytes, name: str) -> np.ndarray:
+def decode_image(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Decode an image file's bytes to RGB: (H, W, 3), uint8, contiguous, writable.
 
     The EXIF orientation is applied, alpha is dropped, grey is repeated, 16 bits become 8, and of an
-    animation the first frame is taken. ``name`` is for messages only.
+    animation the first frame is taken.
+
+    Args:
+        data: The file's content, in one of the formats of ``IMAGE_SUFFIXES``, whatever its name says.
+        name: For messages only.
+        max_pixels: The size from which on nothing is decoded.
 
     Raises:
         SourceError: ``data`` is empty, damaged, too large, no image, or one of floats.
     """
     with _explained(name, data):
-        image = _open(io.BytesIO(data), name)
-        large = image.width * image.height > (Image.MAX_IMAGE_PIXELS or MAX_PIXELS)
+        image = _open(io.BytesIO(data), name, max_pixels)
+        large = image.width * image.height > (Image.MAX_IMAGE_PIXELS or max_pixels)
         with _no_bomb_check() if large else contextlib.nullcontext():
             image.load()
         return _to_rgb(image, name)
 
 
-def check_header(file: IO[bytes], name: str) -> None:
+def check_header(file: IO[bytes], name: str, max_pixels: int = MAX_PIXELS) -> None:
     """Raise the error that decoding would raise, as far as the header of the file tells.
 
     Raises:
@@ -92,7 +105,7 @@ def check_header(file: IO[bytes], name: str) -> None:
     head = file.read(4096)
     file.seek(0)
     with _explained(name, head):
-        _open(file, name)
+        _open(file, name, max_pixels)
 
 
 def describe(head: bytes, name: str) -> str:
@@ -154,15 +167,20 @@ def _no_bomb_check() -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _open(file: IO[bytes], name: str) -> Image.Image:
+@functools.lru_cache(maxsize=1)
+def _formats() -> tuple[str, ...]:
+    """Those that this Pillow can read; asked for one that it does not know it fails."""
+    for name in _FORMATS:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(f'PIL.{_PLUGINS.get(name, name.capitalize())}ImagePlugin')
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+def _open(file: IO[bytes], name: str, max_pixels: int) -> Image.Image:
     with _no_bomb_check():
-        image = Image.open(file)
+        image = Image.open(file, formats=_formats())
+    _check_size(image.size, 'pixels', name, max_pixels)
     width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise SourceError(
-            f'{name!r} has {width} x {height} pixels, over the limit of {MAX_PIXELS // 10**6} '
-            'million (the file may be a decompression bomb): scale it down or cut it up'
-        )
     if width * height == 0:
         raise SourceError(f'{name!r} has no pixels: its size is {width} x {height}')
     if image.mode == 'F':
@@ -171,6 +189,8 @@ def _open(file: IO[bytes], name: str) -> Image.Image:
             'scale it to 0..255 and save it with 8 bits'
         )
     tags = getattr(image, 'tag_v2', {})  # only a TIFF has them
+    if _TILE_WIDTH in tags and _TILE_HEIGHT in tags:  # a tile is decoded whole, however little of it is drawn
+        _check_size((tags[_TILE_WIDTH], tags[_TILE_HEIGHT]), 'pixels in a tile', name, max_pixels)
     bits = tags.get(_BITS, (1,))  # one number for each colour
     if tags.get(_PLANAR) == 2 and len(bits) > 1 and max(bits) > 8:
         # Pillow and OpenCV both take such planes for interleaved pixels, and return noise.
@@ -181,32 +201,47 @@ def _open(file: IO[bytes], name: str) -> Image.Image:
     return image
 
 
+def _check_size(size: tuple[int, int], what: str, name: str, max_pixels: int) -> None:
+    width, height = size
+    if width * height > max_pixels:
+        raise SourceError(
+            f'{name!r} has {width} x {height} {what}, over the limit of {max_pixels / 10**6:g} million (the file may '
+            'be a decompression bomb): scale it down, cut it up, or raise the limit (max_pixels)'
+        )
+
+
 def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
     white_is_zero = getattr(image, 'tag_v2', {}).get(_PHOTOMETRIC) == 0
-    if (orientation := _orientation(image, name)) in _UPRIGHT:
-        image = image.transpose(_UPRIGHT[orientation])
-    if image.mode.startswith('I'):
-        grey = _wide_grey_to_8_bits(np.asarray(image), name)
-        if white_is_zero:  # Pillow has inverted such a TIFF only if it has up to 8 bits
-            grey = 255 - grey
-        return np.repeat(grey[:, :, None], 3, axis=2)
-    if image.mode == 'RGBa':  # premultiplied
-        image = image.convert('RGBA')
-    if image.mode != 'RGB':
-        image.info.pop('transparency', None)  # alpha is dropped; Pillow would warn about it
-        image = image.convert('RGB')
-    # Colour of 16 bits has come as 8: Pillow keeps the high byte, at most one level off from /257.
-    return np.array(image)
+    if image.mode == 'I':
+        _check_wide_grey(image, name)
+    width, height = image.size
+    orientation = _orientation(image, name)
+    upright = np.empty((width, height, 3) if orientation in (5, 6, 7, 8) else (height, width, 3), np.uint8)
+    stored = _AS_STORED.get(orientation, lambda upright: upright)(upright)
+    image.info.pop('transparency', None)  # alpha is dropped; Pillow would warn about it
+    rows = max(1, _STRIP // width)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        strip = image if rows >= height else image.crop((0, top, width, bottom))
+        if strip.mode.startswith('I'):
+            grey = ((np.asarray(strip).astype(np.uint32) + 128) // 257)[:, :, None]
+            # Pillow has inverted such a TIFF only if it has up to 8 bits.
+            stored[top:bottom] = 255 - grey if white_is_zero else grey
+        else:
+            if strip.mode == 'RGBa':  # premultiplied
+                strip = strip.convert('RGBA')
+            # Colour of 16 bits has come as 8: Pillow keeps the high byte, at most one level off from /257.
+            stored[top:bottom] = np.asarray(strip if strip.mode == 'RGB' else strip.convert('RGB'))
+    return upright
 
 
-def _wide_grey_to_8_bits(grey: np.ndarray, name: str) -> np.ndarray:
-    low, high = int(grey.min()), int(grey.max())
+def _check_wide_grey(image: Image.Image, name: str) -> None:
+    low, high = (int(value) for value in image.getextrema())  # type: ignore[arg-type]
     if low < 0 or high > 65535:
         raise SourceError(
             f'{name!r} has grey values from {low} to {high}, and what is white is not known: '
             'scale it to 0..255 and save it with 8 bits'
         )
-    return ((grey.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def _orientation(image: Image.Image, name: str) -> int:

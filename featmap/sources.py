@@ -17,10 +17,11 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
-from featmap.decoding import IMAGE_SUFFIXES, VIDEO, VIDEO_SUFFIXES, check_header, decode_image
+from featmap.decoding import IMAGE_SUFFIXES, MAX_PIXELS, VIDEO, VIDEO_SUFFIXES, check_header, decode_image
 from featmap.download import DownloadError, check_url, download, is_url
 from featmap.errors import SourceError, first_line, nearest
 
+_MAX_FILE_BYTES = 2**31
 _MAX_DOWNLOAD_BYTES = 2**30
 _MAX_DOWNLOAD_SECONDS = 300
 _SUFFIX_HELP = f'images are recognised by their suffix: {" ".join(IMAGE_SUFFIXES)}'
@@ -41,11 +42,11 @@ class Source:
     location: str
     name: str
 
-    def read(self) -> np.ndarray:
+    def read(self, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         """Fetch and decode the image: RGB (H, W, 3), uint8, contiguous. Raises SourceError."""
         if is_url(self.location):
-            return decode_image(_download(self.location), self.location)
-        return read_image(Path(self.location))
+            return decode_image(_download(self.location), self.location, max_pixels)
+        return read_image(Path(self.location), max_pixels)
 
 
 @dataclass(frozen=True)
@@ -58,27 +59,30 @@ class LoadedSource(Source):
 
     pixels: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 3), np.uint8), compare=False, repr=False)
 
-    def read(self) -> np.ndarray:
+    def read(self, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         """The image."""
         return self.pixels
 
 
-def read_image(data_or_path: bytes | str | os.PathLike[str]) -> np.ndarray:
+def read_image(data_or_path: bytes | str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Decode an image file, or the bytes of one: RGB (H, W, 3), uint8, contiguous.
 
     Raises:
-        SourceError: the file cannot be opened or decoded; the message says why.
+        SourceError: the file cannot be opened or decoded, or has more than ``max_pixels``; the message says why.
     """
     if isinstance(data_or_path, (bytes, bytearray, memoryview)):
-        return decode_image(bytes(data_or_path), 'the given bytes')
+        return decode_image(bytes(data_or_path), 'the given bytes', max_pixels)
     path = Path(data_or_path)
     if not os.path.exists(path):
         raise _missing(path)
     try:
-        data = path.read_bytes()
+        with path.open('rb') as file:
+            data = file.read(_MAX_FILE_BYTES + 1)
     except OSError as error:
         raise _unreadable(path, error) from error
-    return decode_image(data, str(path))
+    if len(data) > _MAX_FILE_BYTES:  # of a device, such as /dev/zero, there is no end
+        raise SourceError(f'{str(path)!r} is larger than {_MAX_FILE_BYTES >> 20} MiB: scale it down or cut it up')
+    return decode_image(data, str(path), max_pixels)
 
 
 def list_sources(spec: _Spec | Sequence[_Spec], exclude: _Spec | None = None) -> list[Source]:
