@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from featmap.errors import DrawError, FeatMapError, GeometryError, OptionError, OutputError, SourceError, first_line
 from featmap.escaping import escape, tell
 from featmap.extras import Extras
+from featmap.options import Run
 from featmap.sinks import plan_outputs, prepare
 from featmap.sources import LoadedSource, Source, list_sources
 
@@ -23,66 +24,59 @@ from featmap.sources import LoadedSource, Source, list_sources
 _PER_IMAGE = (SourceError, OutputError, GeometryError, DrawError)
 
 
-def run(given: dict[str, Any], loaded: Callable[[], None] | None = None) -> int:
-    """Do what the parsed arguments ask for and return the exit status; see :func:`featmap.cli.main`.
+def draw(run: Run, loaded: Callable[[], None] | None = None) -> int:
+    """Do what the arguments ask for and return the exit status; see :func:`featmap.cli.main`.
 
     Args:
-        given: The parsed arguments.
+        run: What was asked for.
         loaded: Called when all is imported and built, before the first image.
 
     Raises:
         FeatMapError: where nothing can be done.
     """
     notes = Console(stderr=True, highlight=False, soft_wrap=True)
-    if not given['debug']:
+    output = run.output
+    if not run.model.debug:
         warnings.simplefilter('ignore')
-    show, out_dir, out_file = (given.get(name) for name in ('show', 'out_dir', 'out_file'))
-    if show and not _has_display():
+    if output.show and not _has_display():
         raise OptionError('--show needs a display, and there is none here; use --out-file')
-    sources = list_sources(given['image'], exclude=out_dir or 'output')
-    preview = given.get('preview_model', False)
-    extras = Extras(given, sources)
+    sources = list_sources(run.inputs.image, exclude=output.out_dir or 'output')
+    extras = Extras(output, sources)
     paths: list[Path | None] = [None] * len(sources)
-    if not preview:
-        if not show or out_dir or out_file:
-            paths = list(plan_outputs(sources, out_file, out_dir))
+    if not output.preview_model:
+        if not output.show or output.out_dir or output.out_file:
+            paths = list(plan_outputs(sources, output.out_file, output.out_dir))
         prepare(extras.plan([path for path in paths if path is not None]))
     if len(sources) == 1:  # a picture that cannot be read should not cost the loading of a model
         sources = [LoadedSource(sources[0].location, sources[0].name, sources[0].read())]
     with _status(notes, 'loading PyTorch and the model'):
-        inferencer = _load(given, notes, (out_dir or 'output'), extras)
+        inferencer = _load(run, notes)
     if loaded is not None:
         loaded()
-    if preview:
-        return _preview(given, inferencer, sources[0].read(), notes)
+    if output.preview_model:
+        return _preview(run, inferencer, sources[0].read(), notes)
     with _status(notes, 'looking at all images first'):
         inferencer.learn(list(sources), skip=_PER_IMAGE if len(sources) > 1 else ())
     for path in extras.save_basis(inferencer):
         print(escape(path))
-    return _draw_all(inferencer, sources, paths, extras, bool(show), notes)
+    return _draw_all(inferencer, sources, paths, extras, output.show, notes)
 
 
-def _load(given: dict[str, Any], notes: Console, save_dir: str, extras: Extras) -> Any:
+def _load(run: Run, notes: Console) -> Any:
     from featmap.inferencer import FeatMapInferencer
-    from featmap.models.build import pick_device
-    from featmap.models.config import parse_cfg_options
+    from featmap.models.build import is_none, pick_device
 
-    device = pick_device(given.get('device'))
-    if 'device' not in given and device.type == 'cpu':
+    device = pick_device(run.model.device)
+    if run.model.device is None and device.type == 'cpu':
         tell(notes, 'featmap: no CUDA device here, running on the CPU')
-    checkpoint = given['checkpoint']
-    if checkpoint.lower() == 'none' and not os.path.exists(checkpoint):
+    if is_none(run.inputs.checkpoint):
         tell(notes, 'featmap: no checkpoint: the weights are random, and so is what the maps show')
-        checkpoint = None
+    save_dir = run.output.out_dir or 'output'
     inferencer = FeatMapInferencer(
-        given['config'],
-        checkpoint,
-        device=str(device),
-        cfg_options=parse_cfg_options(given.get('cfg_options', [])),
-        trust_checkpoint=given.get('trust_checkpoint', False),
-        save_dir=save_dir if given['options'].get('vis_backends') else None,
-        keep_features=extras.wants_features,
-        **given['options'],
+        run.inputs.config,
+        run.inputs.checkpoint,
+        save_dir=save_dir,
+        run=run,
     )
     if inferencer.visualizer._vis_backends:
         tell(notes, f'featmap: vis backends that write files do so in {os.path.join(save_dir, "vis_data")}')
@@ -92,10 +86,12 @@ def _load(given: dict[str, Any], notes: Console, save_dir: str, extras: Extras) 
     return inferencer
 
 
-def _preview(given: dict[str, Any], inferencer: Any, image: Any, notes: Console) -> int:
+def _preview(run: Run, inferencer: Any, image: Any, notes: Console) -> int:
     from featmap.preview import measure, print_layers
 
-    layers, missing = measure(inferencer.detector, image, given['options'].get('target_layers', ()))
+    layers, missing = measure(
+        inferencer.detector, image, run.what.target_layers if 'target_layers' in run.given else ()
+    )
     print_layers(layers)
     if missing is not None:
         tell(notes, f'featmap: the forward stopped there: {missing}')

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from featmap.errors import OptionError, OutputError
+from featmap.options.groups import Output
 from featmap.sinks import plan_outputs, write_atomically
 from featmap.sources import Source
+from featmap.wording import option as written
 
 _SUFFIXES = {
     'figure': ('.pdf', '.svg', '.png'),
@@ -26,34 +28,29 @@ class Extras:
     images' folder structure is mirrored.
 
     Args:
-        given: The parsed arguments.
+        output: Where the results of the run go.
         sources: The images of the run.
 
     Raises:
         OutputError: for a suffix that stands for no known format.
     """
 
-    def __init__(self, given: dict[str, Any], sources: Sequence[Source]) -> None:
-        self.given = given
+    def __init__(self, output: Output, sources: Sequence[Source]) -> None:
+        self.output = output
         self._paths: dict[str, list[Path]] = {}
         for name, suffixes in _SUFFIXES.items():
-            if name not in given:
+            asked = getattr(output, name)
+            if asked is None:
                 continue
-            path = Path(given[name]).expanduser()
+            path = Path(asked).expanduser()
             if path.suffix.lower() not in suffixes:
-                flag = '--' + name.replace('_', '-')
-                raise OutputError(f'{flag} {given[name]!r}: expected a name that ends in {" or ".join(suffixes)}')
+                raise OutputError(f'{written(name, asked)}: expected a name that ends in {" or ".join(suffixes)}')
             if len(sources) == 1 or name == 'save_basis':
                 planned = [path]
             else:
                 pages = plan_outputs(sources, out_dir=path.with_suffix(''))
                 planned = [page.with_suffix(path.suffix) for page in pages]
             self._paths[name] = planned
-
-    @property
-    def wants_features(self) -> bool:
-        """Whether the full features are to be kept."""
-        return 'save_features' in self._paths
 
     def plan(self, pictures: Sequence[Path]) -> list[Path]:
         """Every file that the run will write: the pictures and the extra ones.
@@ -63,7 +60,7 @@ class Extras:
         """
         asked: dict[str, str] = {}
         for name, paths in {'out_file': pictures, **self._paths}.items():
-            flag = '--' + name.replace('_', '-')
+            flag = written(name)
             for path in paths:
                 first = asked.setdefault(os.path.realpath(path), flag)
                 if first != flag:
@@ -77,7 +74,6 @@ class Extras:
             from featmap.figure import save_figure
 
             path = self._paths['figure'][number]
-            size = {'dpi': self.given.get('dpi', 200), 'width': self.given.get('figure_width', 7.0)}
             save_figure(
                 path,
                 result.original,
@@ -86,7 +82,8 @@ class Extras:
                 visualizer=inferencer.visualizer,
                 title=result.name,
                 run=inferencer.run,
-                **size,
+                dpi=self.output.dpi,
+                width=self.output.figure_width,
             )
             written.append(path)
         for name in ('save_maps', 'save_features'):
@@ -102,7 +99,7 @@ class Extras:
         """Write the basis that was fitted on the run, if it was asked for, and return its path."""
         if 'save_basis' in self._paths:
             if not hasattr(inferencer.reducer, 'dump'):
-                raise OptionError('--save-basis goes with --channel-reduction pca')
+                raise OptionError(f'{written("save_basis")} goes with {written("channel_reduction", "pca")}')
             path = self._paths['save_basis'][0]
             write_atomically(path, inferencer.reducer.dump())
             return [path]

@@ -6,7 +6,6 @@ import itertools
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Union
 
@@ -18,14 +17,15 @@ from torch import nn
 from featmap.errors import FeatMapError, OptionError, nearest
 from featmap.extractor import MapExtractor
 from featmap.layers import Target
-from featmap.models.config import load_config
+from featmap.models.build import is_none
+from featmap.models.config import load_config, parse_cfg_options
 from featmap.models.detector import Detector
+from featmap.options import DRAWING, Run
 from featmap.reducers import build_reducer
 from featmap.registry import VISUALIZERS
 from featmap.rendering.normalize import Range
 from featmap.rendering.scales import run_range
 from featmap.results import Result
-from featmap.settings import Settings, check_companions, merge
 from featmap.sources import Source, list_sources
 from featmap.storage import SavedImage, versions
 from featmap.structures import Detections, FeatureMap
@@ -34,7 +34,6 @@ from featmap.visualizer import FeatMapVisualizer
 AnyImage = Union[str, Path, np.ndarray, Source]
 
 _numbers = itertools.count()
-_VISUALIZER_OPTIONS = ('alpha', 'colormap', 'labels', 'arrangement', 'norm', 'symmetric', 'colorbar')
 
 
 class FeatMapInferencer:
@@ -42,13 +41,12 @@ class FeatMapInferencer:
 
     Args:
         config: A config's path, scoped name (``mmyolo::yolov5/…``) or bare name, or a Config.
-        checkpoint: A path or URL; None for random weights, the same each time.
-        device: Such as ``cuda:0`` or ``cpu``; None for the first CUDA device, else the CPU.
-        cfg_options: Overrides of the config.
-        trust_checkpoint: Unpickle a checkpoint that weights-only loading refuses. It can run any code.
+        checkpoint: A path or URL; None or ``'none'`` for random weights, the same each time.
         save_dir: Folder for vis backends that write files.
         keep_features: Whether maps also hold the full (C, h, w) features.
-        **options: Any of :class:`featmap.settings.Settings`; they win over the config's ``featmap`` dict.
+        run: All options of a run, in place of ``options``.
+        **options: Any of :mod:`featmap.options`, such as ``target_layers``, ``channel_reduction``, ``norm``,
+            ``device``, ``cfg_options`` (a dict), ``trust_checkpoint``; they win over the config's ``featmap`` dict.
 
     Example:
         >>> vis = FeatMapInferencer('config.py', 'checkpoint.pth', target_layers=['neck'])
@@ -60,42 +58,41 @@ class FeatMapInferencer:
         config: str | Path | Config,
         checkpoint: str | Path | None = None,
         *,
-        device: str | None = None,
-        cfg_options: dict[str, Any] | None = None,
-        trust_checkpoint: bool = False,
         save_dir: str | Path | None = None,
         keep_features: bool = False,
+        run: Run | None = None,
         **options: Any,
     ) -> None:
-        merge(options)  # a slip in an option should not cost the loading of a model
-        cfg = load_config(config, cfg_options)
-        self.settings: Settings = merge(cfg.get('featmap', {}), options)
-        reduction = self.settings.channel_reduction
-        check_companions(options, reduction)
+        # A slip in an option should not cost the loading of a model.
+        asked = Run.of(options).check(config=False) if run is None else run
+        overrides = asked.model.cfg_options
+        cfg = load_config(config, overrides if isinstance(overrides, dict) else parse_cfg_options(overrides))
+        self.options: Run = asked.above(cfg.get('featmap', {})).check()
+        what, model = self.options.what, self.options.model
         self.reducer = build_reducer(
-            reduction,
-            self.settings.topk,
-            channels=self.settings.channels,
-            components=self.settings.components,
-            basis=self.settings.basis,
-            abs=self.settings.abs or None,
+            what.channel_reduction,
+            what.topk,
+            channels=what.channels,
+            components=what.components,
+            basis=what.basis,
+            abs=what.abs or None,
         )
-        self.visualizer = _build_visualizer(self.settings, {*cfg.get('featmap', {}), *options}, save_dir)
+        self.visualizer = _build_visualizer(self.options, {*cfg.get('featmap', {}), *asked.given}, save_dir)
         self.detector = Detector(
             cfg,
-            checkpoint,
-            device=device,
-            score_thr=self.settings.score_thr,
-            trust_checkpoint=trust_checkpoint,
-            amp=self.settings.amp,
+            None if is_none(checkpoint) else checkpoint,
+            device=model.device,
+            score_thr=what.score_thr,
+            trust_checkpoint=model.trust_checkpoint,
+            amp=model.amp,
         )
         self.extractor = MapExtractor(
             self.detector,
-            self.settings.target_layers,
+            what.target_layers,
             self.reducer,
-            _name_of(reduction, self.settings.topk),
-            self.settings.boxes,
-            keep_features,
+            _name_of(what.channel_reduction, what.topk),
+            what.boxes,
+            keep_features or self.options.output.save_features is not None,
         )
         self.run: Range | None = None
         self._learned = False
@@ -159,7 +156,10 @@ class FeatMapInferencer:
         """A result with all that :func:`featmap.storage.save_maps` keeps: maps, settings, model, versions."""
         provenance = {
             **self.detector.provenance,
-            'settings': {**asdict(self.settings), **self.visualizer.settings},
+            'settings': {
+                **self.options.values('what', 'look', 'scale', 'model'),
+                **self.visualizer.settings,
+            },
             'versions': versions(),
         }
         return SavedImage(
@@ -225,17 +225,17 @@ def _is_one(images: AnyImage | Iterable[AnyImage]) -> bool:
     return isinstance(images, (np.ndarray, Source))
 
 
-def _build_visualizer(settings: Settings, given: set[str], save_dir: str | Path | None) -> FeatMapVisualizer:
+def _build_visualizer(options: Run, given: set[str], save_dir: str | Path | None) -> FeatMapVisualizer:
     """The visualizer of the settings; options that were given win over the ``visualizer`` dict."""
-    cfg = dict(settings.visualizer)
-    for name in _VISUALIZER_OPTIONS:
+    cfg = dict(options.output.visualizer)
+    for name in DRAWING:
         if name in given or name not in cfg:
-            cfg[name] = getattr(settings, name)
-    backends = [{'type': b} if isinstance(b, str) else dict(b) for b in settings.vis_backends]
+            cfg[name] = options[name]
+    backends = [{'type': b} if isinstance(b, str) else dict(b) for b in options.output.vis_backends]
+    if save_dir is not None and backends:
+        cfg.setdefault('save_dir', str(save_dir))
     if backends or 'vis_backends' in given:
         cfg['vis_backends'] = backends
-    if save_dir is not None:
-        cfg.setdefault('save_dir', str(save_dir))
     # MMEngine hands out the existing instance for a name that is taken, whatever the new arguments say.
     cfg.setdefault('name', f'featmap-{next(_numbers)}')
     try:
@@ -246,7 +246,7 @@ def _build_visualizer(settings: Settings, given: set[str], save_dir: str | Path 
             cfg['type'] = VISUALIZERS.get(cfg['type']) or cfg['type']
         visualizer = VISUALIZERS.build(cfg)
     except (KeyError, TypeError, RuntimeError) as error:
-        raise OptionError(f'the visualizer {settings.visualizer} cannot be built: {error}') from error
+        raise OptionError(f'the visualizer {options.output.visualizer} cannot be built: {error}') from error
     if not hasattr(visualizer, 'draw_maps'):
         raise OptionError(
             f'the visualizer {cfg["type"]} cannot draw feature maps: expected FeatMapVisualizer or a subclass'

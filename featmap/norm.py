@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 from featmap.errors import OptionError
+from featmap.wording import option as written
 
 _NUMBER = r'([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)'
 _FIXED = re.compile(rf'\s*{_NUMBER}\s*,\s*{_NUMBER}\s*')
@@ -51,8 +52,10 @@ def parse_norm(text: str, symmetric: bool = False) -> Norm:
         if found:
             low, high = float(found[1]), float(found[2])
             if not math.isfinite(high - low) or low >= high or (kind == 'percentile' and not 0 <= low < high <= 100):
-                raise OptionError(f'norm={text}: expected the lower end first, and percentiles from 0 to 100')
+                raise OptionError(
+                    f'{written("norm", text)}: expected the lower end first, and percentiles from 0 to 100'
+                )
             return Norm(kind, low, high, symmetric)
     raise OptionError(
-        f'norm={text!r}: expected map, layer, run, two values such as 0,1, or two percentiles such as p1,p99'
+        f'{written("norm", text)}: expected map, layer, run, two values such as 0,1, or two percentiles such as p1,p99'
     )

@@ -22,8 +22,8 @@ import numpy as np
 from featmap.arrays import DATA_SUFFIXES, pack, to_array, unpack
 from featmap.errors import DrawError, GeometryError, OptionError, OutputError, SourceError, first_line, nearest
 from featmap.geometry import ImageGeometry
+from featmap.options import DRAWING, Run
 from featmap.rendering.normalize import Range, value_range
-from featmap.settings import merge
 from featmap.sinks import atomic_write, write_atomically
 from featmap.sources import Source
 from featmap.structures import KINDS, Detections, FeatureMap, Rendering
@@ -32,7 +32,7 @@ from featmap.visualizer import FeatMapVisualizer
 
 FORMAT = 'featmap maps'
 VERSION = 1
-LOOK = ('alpha', 'colormap', 'labels', 'arrangement', 'norm', 'symmetric', 'colorbar')
+LOOK = DRAWING
 """The settings that a picture is drawn with again."""
 
 _PACKAGES = ('torch', 'mmengine', 'mmcv', 'mmcv-lite', 'mmdet', 'mmyolo', 'numpy', 'opencv-python',
@@ -82,8 +82,8 @@ class SavedImage:
             if name not in LOOK:
                 raise OptionError(f'{name!r} is none of {", ".join(LOOK)}; nearest: {", ".join(nearest(name, LOOK))}')
         saved = self.provenance.get('settings') or {}
-        settings = merge({name: saved[name] for name in LOOK if name in saved}, look)
-        visualizer = FeatMapVisualizer(**{name: getattr(settings, name) for name in LOOK})
+        chosen = Run.of({**{name: saved[name] for name in LOOK if name in saved}, **look})
+        visualizer = FeatMapVisualizer(**chosen.values('look', 'scale'))
         run = None if self.run_range is None else Range(*self.run_range)
         return visualizer.draw_sheets(self._original(image), self.maps, self.detections, title=self.name, run=run)
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from featmap.errors import DrawError, OptionError
 from featmap.geometry import ImageGeometry, Warp
 from featmap.norm import parse_norm
+from featmap.options import DRAWING, Run
 from featmap.reducers import build_reducer, reduce
 from featmap.registry import VISUALIZERS
 from featmap.rendering.boxes import draw_boxes
@@ -36,13 +37,11 @@ class FeatMapVisualizer(Visualizer):
 
     Args:
         name, image, vis_backends, save_dir, and others: As for MMEngine's ``Visualizer``.
-        alpha: Opacity of the heat, 0 to 1.
-        colormap: An OpenCV or matplotlib colour map; None for jet, or coolwarm where ``symmetric``.
-        labels: Whether each panel has a strip with layer, shape, stride and value range above it.
-        arrangement: Rows and columns for maps of several planes; None for near-square.
-        norm: What the ends of the colour scale stand for: ``map``, ``layer``, ``run``, ``LO,HI`` or ``pLO,pHI``.
-        symmetric: Whether scales are centred on 0.
-        colorbar: Whether each panel has a bar of its colours below it.
+        **kwargs: Also the options of look and scale, see :mod:`featmap.options.groups`: ``alpha``, ``colormap``,
+            ``labels``, ``arrangement``, ``norm``, ``symmetric``, ``colorbar`` and so on.
+
+    Raises:
+        OptionError: for a value that makes no sense.
     """
 
     def __init__(
@@ -51,38 +50,23 @@ class FeatMapVisualizer(Visualizer):
         image: np.ndarray | None = None,
         vis_backends: Any = None,
         *args: Any,
-        alpha: float = 0.5,
-        colormap: str | None = None,
-        labels: bool = True,
-        arrangement: tuple[int, int] | None = None,
-        norm: str = 'map',
-        symmetric: bool = False,
-        colorbar: bool = False,
         **kwargs: Any,
     ) -> None:
+        drawing = Run.of({option: kwargs.pop(option) for option in DRAWING if option in kwargs})
         # MMEngine writes its save_dir into the dicts, which the caller may use again.
         if isinstance(vis_backends, (list, tuple)):
             vis_backends = [dict(each) if isinstance(each, dict) else each for each in vis_backends]
         elif isinstance(vis_backends, dict):
             vis_backends = dict(vis_backends)
         super().__init__(name, image, vis_backends, *args, **kwargs)
-        if not 0 <= alpha <= 1:
-            raise OptionError(f'alpha is an opacity from 0 to 1, got {alpha}')
-        self.settings = {
-            'alpha': alpha,
-            'colormap': colormap,
-            'labels': labels,
-            'arrangement': arrangement,
-            'norm': norm,
-            'symmetric': symmetric,
-            'colorbar': colorbar,
-        }
-        rule = parse_norm(norm, symmetric)
-        self.look = Look(alpha, color_table(colormap or ('coolwarm' if symmetric else 'jet')), rule)
-        self.alpha = alpha
-        self.labels = labels
-        self.colorbar = colorbar
-        self.arrangement = arrangement
+        self.settings = drawing.values('look', 'scale')
+        look, scale = drawing.look, drawing.scale
+        table = color_table(look.colormap or ('coolwarm' if scale.symmetric else 'jet'))
+        self.look = Look(look.alpha, table, parse_norm(scale.norm, scale.symmetric))
+        self.alpha = look.alpha
+        self.labels = look.labels
+        self.colorbar = scale.colorbar
+        self.arrangement = look.arrangement
 
     def draw_maps(
         self,

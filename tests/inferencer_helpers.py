@@ -23,7 +23,9 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (60, 100, 3), dtype=np.uint8)
 
 def build(config: Any = YOLOV5, **options: Any) -> FeatMapInferencer:
     options.setdefault('cfg_options', SMALL if isinstance(config, str) else None)
-    return FeatMapInferencer(config, **{'device': 'cpu', 'score_thr': 1e-6, **options})
+    if options.get('boxes', True):
+        options.setdefault('score_thr', 1e-6)
+    return FeatMapInferencer(config, **{'device': 'cpu', **options})
 
 
 def with_featmap(**settings: Any) -> Config:

@@ -128,7 +128,7 @@ class TestVisualizers:
         cfg = with_featmap(visualizer={'type': 'Framed', 'frame': 7}, alpha=0.125)
         inferencer = build(cfg)
         assert isinstance(inferencer.visualizer, Framed)
-        assert inferencer.settings.alpha == 0.125
+        assert inferencer.options.look.alpha == 0.125
         assert (inferencer(IMAGE).image == 7).all()
 
     def test_its_own_arguments_stand_where_no_option_was_given(self) -> None:

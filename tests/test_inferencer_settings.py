@@ -21,8 +21,8 @@ from tests.inferencer_helpers import IMAGE, SMALL, YOLOV5, build, names, with_fe
 
 class TestSettings:
     def test_defaults(self) -> None:
-        settings = FeatMapInferencer(YOLOV5, device='cpu', cfg_options=SMALL).settings
-        assert (settings.target_layers, settings.channel_reduction, settings.score_thr) == (
+        what = FeatMapInferencer(YOLOV5, device='cpu', cfg_options=SMALL).options.what
+        assert (what.target_layers, what.channel_reduction, what.score_thr) == (
             ('backbone',), 'select_max', 0.3)  # fmt: skip
 
     def test_the_configs_dict(self) -> None:
@@ -36,8 +36,8 @@ class TestSettings:
         cfg = with_featmap(target_layers=['neck'], channel_reduction='squeeze_mean', alpha=0.25, score_thr=0.9)
         before = copy.deepcopy(cfg.to_dict())
         inferencer = build(cfg, target_layers=['backbone.stage1'], channel_reduction=None, topk=3, score_thr=0.7)
-        assert inferencer.settings.alpha == 0.25
-        assert inferencer.settings.score_thr == inferencer.detector.score_thr == 0.7
+        assert inferencer.options.look.alpha == 0.25
+        assert inferencer.options.what.score_thr == inferencer.detector.score_thr == 0.7
         result = inferencer(IMAGE)
         assert names(result) == ['backbone.stage1']
         assert result.maps[0].reducer == 'topk'
@@ -46,8 +46,8 @@ class TestSettings:
 
     def test_overrides_of_the_config_reach_it(self) -> None:
         inferencer = build(with_featmap(), cfg_options={'featmap.target_layers': ['neck'], 'featmap.topk': 2})
-        assert inferencer.settings.target_layers == ('neck',)
-        assert inferencer.settings.topk == 2
+        assert inferencer.options.what.target_layers == ('neck',)
+        assert inferencer.options.what.topk == 2
 
     def test_overrides_of_the_config_reach_the_network(self) -> None:
         options = {**SMALL, 'model.backbone.widen_factor': 0.125, 'model.neck.widen_factor': 0.125}
@@ -60,7 +60,7 @@ class TestSettings:
         ('options', 'message'),
         [
             ({'target_layer': ['neck']}, "no option 'target_layer'; nearest: target_layers"),
-            ({'alpha': 2}, 'alpha=2.0: expected a number from 0 to 1'),
+            ({'alpha': 2}, 'alpha=2: expected a number from 0 to 1'),
             ({'channel_reduction': 'squeze_mean'}, "no reducer is called 'squeze_mean'; nearest: squeeze_mean"),
         ],
     )

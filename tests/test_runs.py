@@ -258,7 +258,8 @@ def test_a_saved_basis_is_for_its_channels(tmp_path):
 def test_ranges_of_a_basis_stand_above_the_norm():
     expected = build(channel_reduction='pca', components=2)(list(IMAGES.values()))
     for norm in ('layer', 'run', '0,1'):
-        for one, other in zip(build(channel_reduction='pca', components=2, norm=norm)(list(IMAGES.values())), expected):
+        vis = build(with_featmap(norm=norm), channel_reduction='pca', components=2)
+        for one, other in zip(vis(list(IMAGES.values())), expected):
             np.testing.assert_array_equal(one.image, other.image)
 
 
@@ -350,10 +351,10 @@ def test_channels_alone_choose_their_reducer_wherever_they_are_given():
     assert [item.channels for item in expected.maps] == [(5, 2)] * 3
     for vis in (build(channels=[5, 2]), build(with_featmap(channels='5 2')), build(with_featmap(channels=['5', '2']))):
         np.testing.assert_array_equal(vis(image).image, expected.image)
-    assert build(with_featmap(channels=[1], channel_reduction='l2')).settings.channel_reduction == 'l2'
-    assert build(with_featmap(channels=[1]), channel_reduction='l2').settings.channel_reduction == 'l2'
-    assert build(with_featmap(channel_reduction='l2'), channels=[1]).settings.channel_reduction == 'channels'
-    assert build(with_featmap(channel_reduction='l2'), channels=None).settings.channel_reduction == 'l2'
+    assert build(with_featmap(channels=[1], channel_reduction='l2')).options.what.channel_reduction == 'l2'
+    assert build(with_featmap(channels=[1]), channel_reduction='l2').options.what.channel_reduction == 'l2'
+    assert build(with_featmap(channel_reduction='l2'), channels=[1]).options.what.channel_reduction == 'channels'
+    assert build(with_featmap(channel_reduction='l2'), channels=None).options.what.channel_reduction == 'l2'
 
 
 @pytest.mark.parametrize(
@@ -377,10 +378,10 @@ def test_arguments_reach_the_reducer():
 @pytest.mark.parametrize(
     ('reduction', 'options', 'message'),
     [
-        ('squeeze_mean', {'components': 3}, '--components goes with --channel-reduction pca or nmf or kmeans, got squ'),
-        ('l2', {'abs': True}, '--abs goes with --channel-reduction None or topk or select_max, got l2'),
-        (['topk', 'l2'], {'basis': 'b.npz'}, '--basis goes with --channel-reduction pca, got topk, l2'),
-        ({'type': 'eigen'}, {'channels': [1]}, '--channels goes with --channel-reduction channels, got eigen'),
+        ('squeeze_mean', {'components': 3}, 'components goes with channel_reduction pca or nmf or kmeans, got squ'),
+        ('l2', {'abs': True}, 'abs goes with channel_reduction None or topk or select_max, got l2'),
+        (['topk', 'l2'], {'basis': 'b.npz'}, 'basis goes with channel_reduction pca, got topk, l2'),
+        ({'type': 'eigen'}, {'channels': [1]}, 'channels goes with channel_reduction channels, got eigen'),
     ],
 )
 def test_an_option_that_the_reducer_would_ignore_is_refused(reduction, options, message):

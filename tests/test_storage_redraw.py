@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
 from featmap.errors import DrawError, OptionError, SourceError
@@ -23,7 +21,7 @@ def record_of(vis: FeatMapInferencer, result: Result) -> SavedImage:
         result.original.shape[:2],
         result.maps,
         result.predictions,
-        {'settings': dataclasses.asdict(vis.settings), 'versions': versions()},
+        {'settings': vis.options.values('look', 'scale'), 'versions': versions()},
         run,
     )
 

@@ -180,6 +180,11 @@ def class_names(config: Config, meta: dict[str, Any]) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names or ())
 
 
+def is_none(checkpoint: str | Path | None) -> bool:
+    """Whether random weights are asked for: None, or the word none where there is no file of that name."""
+    return checkpoint is None or (str(checkpoint).lower() == 'none' and not Path(checkpoint).exists())
+
+
 def pick_device(device: str | None) -> torch.device:
     """The device to run on: the one asked for, else the first CUDA device, else the CPU.
 

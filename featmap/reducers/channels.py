@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from featmap.errors import DrawError, OptionError
+from featmap.options.kinds import parse_channels
 from featmap.reducers.base import Reducer, channel_sums, one_thread
 from featmap.registry import REDUCERS
-from featmap.settings import parse_channels
 from featmap.structures import Reduction
 
 
@@ -49,7 +49,7 @@ class Channels(Reducer):
     """The channels that were named, in the order of their naming: numbers, ranges such as ``'40-47'``, or ``'all'``."""
 
     def __init__(self, channels: Sequence[int] | str = 'all') -> None:
-        self.channels = parse_channels(channels) or 'all'
+        self.channels = parse_channels(channels)
 
     def __call__(self, features: Tensor, weights: Tensor) -> Reduction:
         count = features.shape[0]

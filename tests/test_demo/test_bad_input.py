@@ -46,7 +46,7 @@ def write_bad_images(folder):
          ['ModuleList', 'never run', 'neck.out_layers.0, neck.out_layers.1, neck.out_layers.2']),
         ([IMAGE, *DETECTOR, '--target-layers', 'neck[7]'], ['neck', '[7]', '[0], [1], [2]']),
         ([IMAGE, *DETECTOR, '--target-layers', '__class__'], ["'__class__'"]),
-        ([IMAGE, *DETECTOR, '--topk', '0', '--channel-reduction', 'None'], ['topk=0', '1 or more']),
+        ([IMAGE, *DETECTOR, '--topk', '0', '--channel-reduction', 'None'], ['--topk 0', '1 or more']),
         ([IMAGE, *DETECTOR, '--topk', '-1', '--channel-reduction', 'None'], ['1 or 3', 'squeeze_mean']),
         ([IMAGE, *DETECTOR, '--topk', '5', '--channel-reduction', 'None', '--arrangement', '2', '2'], ['2 x 2', '5']),
         ([IMAGE, *DETECTOR, '--topk', '5', '--channel-reduction', 'squeeze_mean'], ['--topk', 'None']),
@@ -65,10 +65,10 @@ def write_bad_images(folder):
          ['backbone.stage3: a map of 128 channels has no channel 200']),
         ([IMAGE, *DETECTOR, '--target-layers', 'neck.0'], ['neck[0]']),
         ([IMAGE, *DETECTOR, '--target-layers', 'neck.*'], ['neck.*.*']),
-        ([IMAGE, *DETECTOR, '--arrangement', '2'], ['arrangement', '2x3']),
+        ([IMAGE, *DETECTOR, '--arrangement', '2'], ['--arrangement 2', '2x3']),
         ([IMAGE, *DETECTOR, '--channel-reduction', 'sqeeze_mean'], ['sqeeze_mean', 'nearest: squeeze_mean']),
         ([IMAGE, *DETECTOR, '--colormap', 'jett'], ['jett', 'nearest: jet']),
-        ([IMAGE, *DETECTOR, '--alpha', '2'], ['alpha=2', '0 to 1']),
+        ([IMAGE, *DETECTOR, '--alpha', '2'], ['--alpha 2', '0 to 1']),
         ([IMAGE, *DETECTOR, '--device', 'cuda:9'], ['cuda:9', '--device cpu']),
         ([IMAGE, *DETECTOR, '--device', 'gpu'], ["'gpu'"]),
         ([IMAGE, *DETECTOR, '--out-file', 'file/x.png'], ['file']),
@@ -93,7 +93,7 @@ def test_one_line_and_nothing_written(run, tmp_path, args, said):
 def test_order_of_arguments_is_explained(run):
     done = run('--target-layers', 'neck', IMAGE, *DETECTOR)
     assert done.status == 2
-    assert 'IMG CONFIG CHECKPOINT' in done.error
+    assert 'IMG... CONFIG CHECKPOINT' in done.error
 
 
 def test_a_layer_whose_output_is_no_map(run):

@@ -59,8 +59,8 @@ def test_n_maps_give_n_panels(options, panels):
     from featmap import FeatMapInferencer
     from featmap.cli import parse_args
 
-    given = parse_args([str(IMAGE), *map(str, DETECTOR), *options])
-    result = FeatMapInferencer(*DETECTOR, **given['options'])(IMAGE)
+    asked = parse_args([str(IMAGE), *map(str, DETECTOR), *options])
+    result = FeatMapInferencer(*DETECTOR, run=asked)(IMAGE)
     assert len(result.rendering.panels) == panels
     height, width = picture(IMAGE).shape[:2]
     assert {(panel.height, panel.width) for panel in result.rendering.panels} == {(height, width)}

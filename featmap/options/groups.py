@@ -1,0 +1,168 @@
+"""Every option, declared once. The command line, configs, Python and the README's table follow from this."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from featmap.options.declare import CALLER, CODE, COMMAND, option
+from featmap.options.kinds import (
+    ARRANGEMENT,
+    BACKENDS,
+    CHANNELS,
+    FLAG,
+    NORM,
+    OVERRIDES,
+    REDUCTION,
+    VISUALIZER,
+    file,
+    names,
+    number,
+    text,
+    whole,
+)
+from featmap.options.rules import WITH_BOXES, not_with_reducer, with_option, with_reducer
+
+_OWN_RANGE = not_with_reducer('pca', 'pca as planes', 'kmeans')
+_OWN_COLORS = not_with_reducer('pca', 'kmeans', 'as_image')
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What is looked at."""
+
+    image: tuple[str, ...] = option(
+        (), names('IMG', 'an image'), 'a file, a folder (recursive), a glob, or an http(s) URL',
+        places=COMMAND, positional=True,
+    )  # fmt: skip
+    config: str = option(
+        '', text('CONFIG'), 'a path, a scoped name (`mmyolo::yolov5/…`, `mmdet::…`) or a packaged config\'s bare name',
+        places=COMMAND, positional=True,
+    )  # fmt: skip
+    checkpoint: str = option(
+        '', text('CHECKPOINT'), 'a path or URL; `none` builds with random weights and says so',
+        places=COMMAND, positional=True,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class What:
+    """What to draw."""
+
+    target_layers: tuple[str, ...] = option(
+        ('backbone',), names('L', 'at least one layer name, such as neck'),
+        'layers: `neck`, `backbone.stage4`, `neck.out_layers[2]`, `neck.out_layers.2`, patterns such as '
+        '`backbone.stage*`; `neck[0]` takes one element of an output', '`backbone`',
+    )  # fmt: skip
+    channel_reduction: Any = option(
+        'select_max', REDUCTION,
+        'a reducer: `squeeze_mean`, `select_max`, `pixel_max`, `mean_abs`, `l2`, `std`, `pca`, `eigen`, `nmf`, '
+        '`kmeans`, `channels`, one of your own, or `None` for channels as they are', '`select_max`',
+    )  # fmt: skip
+    topk: int = option(
+        4,
+        whole(
+            'N', 'how many channels to draw (1 or more), or -1 to draw a map of 1 or 3 channels as it is',
+            lambda n: n > 0 or n == -1,
+        ),
+        'with `--channel-reduction None`: the N most active channels; `-1` draws 1- or 3-channel maps as they are',
+        '4', rules=(with_reducer(None, 'topk'),),
+    )  # fmt: skip
+    abs: bool = option(
+        False, FLAG, 'rank channels by magnitude, so that negative answers count',
+        rules=(with_reducer(None, 'topk', 'select_max'),),
+    )  # fmt: skip
+    channels: tuple[int, ...] | str | None = option(
+        None, CHANNELS, 'these channels: `3 17 40-47`, or `all`', rules=(with_reducer('channels'),)
+    )
+    components: int | None = option(
+        None, whole('K', '1 or more', lambda n: n > 0), 'how many planes or groups `pca`, `nmf` and `kmeans` make',
+        rules=(with_reducer('pca', 'nmf', 'kmeans'),),
+    )  # fmt: skip
+    basis: str | None = option(
+        None, file(), 'use the basis of `pca` in this file; `--save-basis` writes one', rules=(with_reducer('pca'),)
+    )
+    score_thr: float = option(0.3, number('S', 0, 1), 'draw detections from this score up', '0.3', rules=(WITH_BOXES,))
+    boxes: bool = option(True, FLAG, 'no detections; the forward ends at the last wanted layer')
+
+
+@dataclass(frozen=True)
+class Look:
+    """How it looks."""
+
+    arrangement: tuple[int, int] | None = option(
+        None, ARRANGEMENT, 'rows and columns for the channels of a map, also `2x3` and `"(2,3)"`', 'near-square'
+    )
+    alpha: float = option(0.5, number('A', 0, 1), 'opacity of the heat, 0 to 1', '0.5')
+    colormap: str | None = option(
+        None, text('NAME'), 'an OpenCV or matplotlib colour map', '`jet`, or `coolwarm` where `--symmetric`',
+        rules=(_OWN_COLORS,),
+    )  # fmt: skip
+    labels: bool = option(True, FLAG, 'no label strips above the panels')
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What the colours stand for."""
+
+    norm: str = option(
+        'map', NORM,
+        'what the colours span: `map` (own range), `layer` or `run` (shared), `LO,HI`, or percentiles `pLO,pHI`',
+        '`map`', rules=(_OWN_RANGE,),
+    )  # fmt: skip
+    symmetric: bool = option(False, FLAG, 'centre the colours on 0, under a diverging colour map', rules=(_OWN_RANGE,))
+    colorbar: bool = option(False, FLAG, 'a colour bar below each panel', rules=(_OWN_COLORS,))
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where it goes."""
+
+    out_file: str | None = option(
+        None, file(), 'the one picture, exactly there; `.png` is added to a name without suffix', places=COMMAND
+    )
+    out_dir: str | None = option(
+        None, text('D', 'the path of a folder'), 'folder for several pictures, structure mirrored', '`output`',
+        places=COMMAND,
+    )  # fmt: skip
+    show: bool = option(False, FLAG, 'show each picture in a window', places=COMMAND)
+    figure: str | None = option(None, file(), 'also a figure for a paper: `.pdf`, `.svg` or `.png`', places=COMMAND)
+    dpi: float = option(
+        200.0, number('N', 10, 2400), 'resolution of the figure', '200', COMMAND, (with_option('figure'),)
+    )
+    figure_width: float = option(
+        7.0, number('IN', 1, 50), 'width of the figure in inches', '7', COMMAND, (with_option('figure'),)
+    )
+    save_maps: str | None = option(
+        None, file(), 'also the reduced maps: `.npz` or `.safetensors`, with a `.json` beside it', places=COMMAND
+    )
+    save_features: str | None = option(None, file(), 'also the full features, in the same form', places=COMMAND)
+    save_basis: str | None = option(
+        None, file(), 'also the basis of `pca`, as `.npz`', places=COMMAND, rules=(with_reducer('pca'),)
+    )
+    vis_backends: tuple[Any, ...] = option(
+        (), BACKENDS,
+        'MMEngine vis backends that get each picture too, such as `TensorboardVisBackend`; files go to `vis_data/` in '
+        '`--out-dir`',
+    )  # fmt: skip
+    visualizer: dict[str, Any] = option(
+        {'type': 'FeatMapVisualizer'}, VISUALIZER,
+        '`dict(type=...)` of a visualizer of your own, or further arguments', places=CODE,
+    )  # fmt: skip
+    preview_model: bool = option(False, FLAG, 'print the layer tree, measured on the image, and stop', places=COMMAND)
+
+
+@dataclass(frozen=True)
+class Model:
+    """The model."""
+
+    device: str | None = option(
+        None, text('D'), 'such as `cpu` or `cuda:1`', '`cuda:0` where there is one, else `cpu`', CALLER
+    )
+    amp: bool = option(False, FLAG, 'run the network in half precision; statistics are float32')
+    cfg_options: Any = option((), OVERRIDES, 'override the config: `model.test_cfg.score_thr=0.1`', places=CALLER)
+    trust_checkpoint: bool = option(
+        False, FLAG, 'load a checkpoint that could run code; only for files from a source that you trust',
+        places=CALLER,
+    )  # fmt: skip
+    debug: bool = option(False, FLAG, 'show warnings, and the traceback of an error', places=COMMAND)

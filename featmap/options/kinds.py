@@ -1,0 +1,205 @@
+"""Kinds of values that options take: how they are read, from a command line, a config or Python alike."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from featmap.errors import OptionError
+from featmap.norm import parse_norm
+from featmap.wording import option as written
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How values of an option are read.
+
+    Attributes:
+        read: Any value to one of the option's type. Raises ValueError or TypeError, whose text says what was expected.
+        metavar: What stands for the value in ``--help``; empty for an option that is on or off.
+        many: Whether it takes several words on the command line.
+    """
+
+    read: Callable[[Any], Any]
+    metavar: str = ''
+    many: bool = False
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError('expected True or False')
+    return value
+
+
+FLAG = Kind(_flag)
+"""On or off."""
+
+
+def whole(metavar: str, expected: str, fits: Callable[[int], bool]) -> Kind:
+    """A whole number."""
+
+    def read(value: Any) -> int:
+        number = _number(value, expected)
+        if number != int(number) or not fits(int(number)):
+            raise ValueError(f'expected {expected}')
+        return int(number)
+
+    return Kind(read, metavar)
+
+
+def number(metavar: str, low: float, high: float, expected: str = '') -> Kind:
+    """A number from ``low`` to ``high``."""
+    expected = expected or f'a number from {low:g} to {high:g}'
+
+    def read(value: Any) -> float:
+        found = _number(value, expected)
+        if not low <= found <= high:
+            raise ValueError(f'expected {expected}')
+        return found
+
+    return Kind(read, metavar)
+
+
+def _number(value: Any, expected: str) -> float:
+    try:
+        found = float(value)
+    except (TypeError, ValueError, OverflowError):
+        found = math.nan
+    if isinstance(value, bool) or not math.isfinite(found):
+        raise ValueError(f'expected {expected}')
+    return found
+
+
+def text(metavar: str, expected: str = 'a name') -> Kind:
+    """A text that is not empty; paths become texts."""
+
+    def read(value: Any) -> str:
+        if not isinstance(value, str) and not hasattr(value, '__fspath__'):
+            raise ValueError(f'expected {expected}')
+        if not str(value):
+            raise ValueError(f'expected {expected}, got an empty text')
+        return str(value)
+
+    return Kind(read, metavar)
+
+
+def file(metavar: str = 'F') -> Kind:
+    """The path of a file."""
+    return text(metavar, 'the path of a file')
+
+
+def one_of(metavar: str, *known: str) -> Kind:
+    """One of a few words."""
+
+    def read(value: Any) -> str:
+        if value not in known:
+            raise ValueError(f'expected {" or ".join(filter(None, [", ".join(known[:-1]), known[-1]]))}')
+        return value
+
+    return Kind(read, metavar)
+
+
+def names(metavar: str, expected: str) -> Kind:
+    """At least one name, as a tuple; a single one may stand alone."""
+
+    def read(value: Any) -> tuple[str, ...]:
+        found = (value,) if isinstance(value, str) else tuple(value)
+        if not found or not all(isinstance(name, str) and name for name in found):
+            raise ValueError(f'expected {expected}')
+        return found
+
+    return Kind(read, metavar, many=True)
+
+
+def _backends(value: Any) -> tuple[Any, ...]:
+    return (value,) if isinstance(value, (str, dict)) else tuple(value or ())
+
+
+BACKENDS = Kind(_backends, 'B', many=True)
+"""MMEngine vis backends: names or ``dict(type=...)``."""
+
+
+def _reduction(value: Any) -> Any:
+    if isinstance(value, str) and value.lower() == 'none':
+        return None
+    if not isinstance(value, (str, dict, list, tuple, type(None))):
+        raise ValueError('expected a name, a dict, a list of them or None')
+    return value
+
+
+REDUCTION = Kind(_reduction, 'R')
+"""A reducer: a name, a ``dict(type=...)``, a list of them; the word None, in any case, stands for no reduction."""
+
+
+def _arrangement(value: Any) -> tuple[int, int] | None:
+    parts = value if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+    numbers = re.fullmatch(r'\s*[(\[]?\s*(\d+)\s*[x×,\s]\s*(\d+)\s*[)\]]?\s*', ' '.join(str(part) for part in parts))
+    if not numbers or not int(numbers[1]) or not int(numbers[2]):
+        raise ValueError('expected rows and columns, such as 2 3 or 2x3, each 1 or more')
+    return int(numbers[1]), int(numbers[2])
+
+
+ARRANGEMENT = Kind(_arrangement, 'R C', many=True)
+"""Rows and columns from ``(2, 3)``, ``['2', '3']``, ``'2x3'``, ``'2 3'`` or ``'(2,3)'``."""
+
+
+def parse_channels(value: Any) -> tuple[int, ...] | str:
+    """Channel numbers from ``all``, ``[3, 17]``, ``'3 17 40-47'`` or ``['3', '17', '40-47']``, in the order given.
+
+    Raises:
+        OptionError: for anything else.
+    """
+    try:
+        return _channels(value)
+    except ValueError as error:
+        raise OptionError(f'{written("channels", value)}: {error}') from error
+
+
+def _channels(value: Any) -> tuple[int, ...] | str:
+    if value in ('all', ['all'], ('all',)):
+        return 'all'
+    parts = value if isinstance(value, (list, tuple)) else str(value).replace(',', ' ').split()
+    numbers: list[int] = []
+    for part in parts:
+        found = re.fullmatch(r'(\d+)(?:-(\d+))?', str(part))
+        if not found or (found[2] and int(found[2]) < int(found[1])):
+            raise ValueError('expected numbers and ranges, such as 3 17 40-47, or all')
+        numbers.extend(range(int(found[1]), int(found[2] or found[1]) + 1))
+    if not numbers:
+        raise ValueError('expected at least one channel')
+    return tuple(dict.fromkeys(numbers))
+
+
+CHANNELS = Kind(_channels, 'C', many=True)
+"""Channels of a map."""
+
+
+def _norm(value: Any) -> str:
+    rule = ','.join(map(str, value)) if isinstance(value, (list, tuple)) else value
+    parse_norm(rule)
+    return rule
+
+
+NORM = Kind(_norm, 'N')
+"""A rule of the colour scale, see :func:`featmap.norm.parse_norm`."""
+
+
+def _overrides(value: Any) -> dict[str, Any] | tuple[str, ...]:
+    return dict(value) if isinstance(value, Mapping) else tuple(value or ())
+
+
+OVERRIDES = Kind(_overrides, 'K=V', many=True)
+"""Overrides of a config: a dict, or ``key=value`` texts."""
+
+
+def _visualizer(value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError("expected dict(type='FeatMapVisualizer', ...)")
+    return {'type': 'FeatMapVisualizer', **value}
+
+
+VISUALIZER = Kind(_visualizer)
+"""``dict(type=...)`` of a visualizer and its arguments."""

@@ -1,0 +1,75 @@
+"""When an option would have no effect: rules that the declarations name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from featmap.options.declare import Rule
+from featmap.wording import option as written
+
+if TYPE_CHECKING:
+    from featmap.options.run import Run
+
+
+def reducers_in(reduction: Any) -> list[Any]:
+    """The names of all reducers that a ``channel_reduction`` holds, in the order in which they are applied."""
+    if isinstance(reduction, (list, tuple)):
+        return [kind for step in reduction for kind in reducers_in(step)]
+    kind = reduction.get('type') if isinstance(reduction, Mapping) else reduction
+    return [kind.removeprefix('featmap.') if isinstance(kind, str) else kind]
+
+
+def with_reducer(*names: str | None) -> Rule:
+    """It is read by some reducers only."""
+
+    def why(run: Run) -> str | None:
+        chosen = reducers_in(run.what.channel_reduction)
+        if any(kind in names for kind in chosen):
+            return None
+        wanted = ' or '.join(map(str, names))
+        return f'goes with {written("channel_reduction")} {wanted}, got {", ".join(map(str, chosen))}'
+
+    return Rule('channel_reduction', why)
+
+
+def not_with_reducer(*names: str) -> Rule:
+    """Some reducers' planes have colours of their own."""
+
+    def why(run: Run) -> str | None:
+        last = _last(run.what.channel_reduction)
+        kind = reducers_in(last)[-1] if last != [] else None
+        if kind == 'pca' and _as_planes(last, run.what.components):
+            kind = 'pca as planes'
+        if kind not in names:
+            return None
+        return f'has no effect with {written("channel_reduction", kind.partition(" ")[0])}, whose colours are its own'
+
+    return Rule('channel_reduction', why)
+
+
+def _last(reduction: Any) -> Any:
+    return _last(reduction[-1]) if isinstance(reduction, (list, tuple)) and reduction else reduction
+
+
+def _as_planes(pca: Any, components: int | None) -> bool:
+    """Whether components are drawn as planes on a colour scale, rather than three as one picture."""
+    said = pca if isinstance(pca, Mapping) else {}
+    return said.get('as_rgb') is False or said.get('k', components) not in (None, 3)
+
+
+def with_option(name: str) -> Rule:
+    """It says more of another option, which has to be given."""
+
+    def why(run: Run) -> str | None:
+        return None if run[name] not in (None, False, ()) else f'goes with {written(name)}'
+
+    return Rule(name, why)
+
+
+def _with_boxes(run: Run) -> str | None:
+    return None if run.what.boxes else f'has no effect with {written("boxes", False)}'
+
+
+WITH_BOXES = Rule('boxes', _with_boxes)
+"""It is about detections."""

@@ -1,0 +1,136 @@
+"""``Run``: all that was chosen for a run, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from featmap.errors import OptionError, nearest
+from featmap.options.declare import Option, options_in
+from featmap.options.groups import Inputs, Look, Model, Output, Scale, What
+from featmap.wording import on_command_line
+from featmap.wording import option as written
+
+GROUPS: Mapping[str, type] = {
+    'inputs': Inputs, 'what': What, 'look': Look, 'scale': Scale, 'output': Output, 'model': Model,
+}  # fmt: skip
+OPTIONS: Mapping[str, Option] = {
+    name: item for group, holder in GROUPS.items() for name, item in options_in(group, holder).items()
+}
+"""Every option by name, in the order of their declaration."""
+DRAWING = tuple(name for name, item in OPTIONS.items() if item.group in ('look', 'scale'))
+"""The options that say how maps are drawn: those of a visualizer."""
+
+# What looks at the layer tree alone has a use for.
+_PREVIEW = {'target_layers', 'preview_model'} | {n for n, o in OPTIONS.items() if o.group in ('inputs', 'model')}
+
+
+@dataclass(frozen=True)
+class Run:
+    """The options of a run, in groups.
+
+    Attributes:
+        inputs: What is looked at.
+        what: What is drawn.
+        look: How it looks.
+        scale: What the colours stand for.
+        output: Where it goes.
+        model: How the model is loaded and run.
+        given: The names of the options that were asked for, rather than left to a config or to their defaults.
+    """
+
+    inputs: Inputs = field(default_factory=Inputs)
+    what: What = field(default_factory=What)
+    look: Look = field(default_factory=Look)
+    scale: Scale = field(default_factory=Scale)
+    output: Output = field(default_factory=Output)
+    model: Model = field(default_factory=Model)
+    given: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any], place: str = 'python') -> Run:
+        """A run of these options; all others have their defaults.
+
+        Args:
+            values: Options by name.
+            place: Where they stand: ``command``, ``config`` or ``python``.
+
+        Raises:
+            OptionError: for a name that is no option there, and for a value that cannot be one.
+        """
+        typed = _typed(values, place)
+        return cls().replace(typed, given=frozenset(typed))
+
+    def above(self, config: Mapping[str, Any]) -> Run:
+        """This run over a config's ``featmap`` dict: what was not asked for is taken from there.
+
+        Raises:
+            OptionError: as for :meth:`of`.
+        """
+        below = {name: value for name, value in _typed(config, 'config').items() if name not in self.given}
+        return self.replace(below)
+
+    def replace(self, values: Mapping[str, Any], given: frozenset[str] | None = None) -> Run:
+        """A run with other values of these options, which are of their types already."""
+        groups = {
+            group: replace(getattr(self, group), **mine)
+            for group in GROUPS
+            if (mine := {name: value for name, value in values.items() if OPTIONS[name].group == group})
+        }
+        return replace(self, **groups, given=self.given if given is None else given)
+
+    def __getitem__(self, name: str) -> Any:
+        """The value of an option."""
+        return getattr(getattr(self, OPTIONS[name].group), name)
+
+    def values(self, *groups: str) -> dict[str, Any]:
+        """The values of all options of these groups by name; of every group where none is named."""
+        return {name: self[name] for name, item in OPTIONS.items() if not groups or item.group in groups}
+
+    def check(self, config: bool = True) -> Run:
+        """This run, where all that was asked for has an effect.
+
+        Args:
+            config: Whether what a config says is in it already; without that, what depends on it is not checked.
+
+        Raises:
+            OptionError: for the first option that would have none, with the reason.
+        """
+        if self.output.preview_model:
+            for name in self.given - _PREVIEW:
+                raise OptionError(f'{written(name)} has no effect with {written("preview_model")}, which draws nothing')
+        for name, item in OPTIONS.items():
+            if name in self.given and self[name] not in (None, False, ()):
+                for rule in item.rules:
+                    open_yet = not config and rule.reads not in self.given and 'config' in OPTIONS[rule.reads].places
+                    if not open_yet and (reason := rule.why(self)):
+                        raise OptionError(f'{written(name)} {reason}')
+        if self.look.arrangement and self.what.channel_reduction is None:
+            rows, columns = self.look.arrangement
+            if rows * columns < self.what.topk:
+                raise OptionError(
+                    f'an arrangement of {rows} x {columns} has {rows * columns} places for '
+                    f'{written("topk", self.what.topk)}: give more rows or columns, or fewer channels'
+                )
+        return self
+
+
+def _typed(values: Mapping[str, Any], place: str) -> dict[str, Any]:
+    known = [name for name, item in OPTIONS.items() if place in item.places]
+    typed: dict[str, Any] = {}
+    if values.get('channels') is not None and 'channel_reduction' not in values:
+        typed['channel_reduction'] = 'channels'
+    for name, value in values.items():
+        if name not in known:
+            raise OptionError(_unknown(name, known, place))
+        typed[name] = OPTIONS[name].read(value)
+    return typed
+
+
+def _unknown(name: str, known: list[str], place: str) -> str:
+    if name in OPTIONS:
+        where = ', '.join(sorted(OPTIONS[name].places))
+        return f'{name!r} cannot be set here ({place}); its place is: {where}'
+    there = "a config's featmap dict" if place == 'config' and on_command_line() else 'featmap'
+    return f'{there} knows no option {name!r}; nearest: {", ".join(nearest(name, known))}; all: {", ".join(known)}'
