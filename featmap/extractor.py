@@ -11,22 +11,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from featmap.errors import DrawError, LayerError, MissingOpError, OptionError
+from featmap.errors import DrawError, LayerError, MissingOpError, OptionError, nearest
 from featmap.geometry import ImageGeometry
 from featmap.layers import Target, resolve
 from featmap.layouts import maps_of
+from featmap.meaning import SCORE, Meaning
 from featmap.models.detector import Batch, Detector
+from featmap.models.heads import Meanings
 from featmap.recorder import ActivationRecorder
 from featmap.reducers import reduce
-from featmap.reducers.base import AnyReducer
+from featmap.reducers.base import AnyReducer, shows
 from featmap.structures import Detections, FeatureMap, Reduction
 
 
 @dataclass(frozen=True)
 class _Reduced:
-    """What a hook keeps of one map: where it was found, its planes, its shape, and all of it where that is wanted."""
+    """What a hook keeps of one map: where, what it means, planes, shape, and all of it where that is wanted."""
 
     path: str
+    meaning: Meaning
     reduction: Reduction
     shape: tuple[int, int, int]
     features: Tensor | None
@@ -59,6 +62,8 @@ class MapExtractor:
         self.boxes = boxes
         self.keep_features = keep_features
         self.targets: list[Target] = resolve(detector.model, names)
+        self._meanings = Meanings(detector.model, detector.classes)
+        self._check_names()
         self._recorder = ActivationRecorder(detector.model, self.targets, self._reduce, stop_early=not boxes)
         self._scout = ActivationRecorder(detector.model, self.targets, self._observe, stop_early=True)
         self._quick = ActivationRecorder(detector.model, self.targets, self._reduce, stop_early=True)
@@ -80,6 +85,20 @@ class MapExtractor:
     def observe(self, image: np.ndarray) -> None:
         """Show the layers' output on an image to a reducer that is fitted on a whole run."""
         self._run(image, self._scout)
+
+    def _check_names(self) -> None:
+        """Refuse class names that no target has, before an image costs anything."""
+        wanted = getattr(self.reducer, 'names', ())
+        heads = [head for target in self.targets if (head := self._meanings.head(target.module)) is not None]
+        if not wanted or not heads:
+            return  # where no target is a head the reducer says why
+        known = list(dict.fromkeys(name for head in heads for name in head.names))
+        for name in wanted:
+            if name.removesuffix(SCORE) not in known and f':{name}' != SCORE:
+                raise OptionError(
+                    f'the head has no class {name!r}; nearest: {", ".join(nearest(name, known))}; it has '
+                    f'{", ".join(known[:6])}{f", … ({len(known)} in all)" if len(known) > 6 else ""}'
+                )
 
     def _run(self, image: np.ndarray, recorder: ActivationRecorder) -> tuple[tuple[FeatureMap, ...], Detections | None]:
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
@@ -111,12 +130,15 @@ class MapExtractor:
         reduced = []
         for path, features, weights in self._maps_in(target, output):
             shape = (int(features.shape[0]), int(features.shape[1]), int(features.shape[2]))
+            meaning = self._meanings.of(target.module, output, path, shape[0])
+            if not shows(self.reducer, meaning):
+                continue
             kept = features.clone() if self.keep_features else None
             try:
-                reduction = reduce(self.reducer, features, weights)
+                reduction = reduce(self.reducer, features, weights, meaning)
             except (OptionError, DrawError) as error:
                 raise type(error)(f'{target.name}{path}: {error}') from error
-            reduced.append(_Reduced(path, reduction, shape, kept))
+            reduced.append(_Reduced(path, meaning.bare(), reduction, shape, kept))
         return reduced
 
     def _observe(self, target: Target, output: Any) -> list[_Reduced]:
@@ -126,6 +148,9 @@ class MapExtractor:
 
     def _maps_in(self, target: Target, output: Any) -> Iterator[tuple[str, Tensor, Tensor]]:
         assert self._batch is not None
+        head = self._meanings.head(target.module)
+        if head is not None and head.by_query:
+            raise LayerError(f'{target.name} puts out one row per object query, which has no place in the image')
         geometry = self._batch.geometries[0]
         try:
             found = maps_of(output, self._batch.input_shape, 1, target.path, target.name)
@@ -145,6 +170,7 @@ class MapExtractor:
         for record in recorder.records:
             for item in record.value:
                 channels = item.reduction.channels
+                channels = tuple(channels.tolist()) if isinstance(channels, Tensor) else tuple(channels)
                 yield FeatureMap(
                     values=item.reduction.values.cpu().numpy(),
                     layer=record.target.name,
@@ -155,12 +181,20 @@ class MapExtractor:
                     call=record.call,
                     calls=recorder.calls(record.target),
                     reducer=self.label,
-                    channels=tuple(channels.tolist()) if isinstance(channels, Tensor) else tuple(channels),
+                    channels=channels,
                     kind=item.reduction.kind,
-                    names=item.reduction.names,
+                    names=item.reduction.names or _described(item.reduction.kind, channels, item.meaning),
                     ranges=item.reduction.ranges,
+                    meaning=item.meaning.label,
                     features=None if item.features is None else _to_numpy(item.features),
                 )
+
+
+def _described(kind: str, channels: tuple[int | None, ...], meaning: Meaning) -> tuple[str, ...]:
+    """Channels of a head with what they stand for, where all planes are channels and that is known."""
+    if kind != 'heat' or not meaning.attributes or None in channels:
+        return ()
+    return tuple(f'channel {channel} ({meaning.describe(channel)})' for channel in channels if channel is not None)
 
 
 @lru_cache(maxsize=64)

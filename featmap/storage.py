@@ -235,6 +235,7 @@ def _map_entry(item: FeatureMap, key: str, arrays: dict[str, np.ndarray], featur
         'names': item.names,
         'value_ranges': [r and (r.low, r.high) for r in ranges],
         'fixed_ranges': item.ranges,
+        'meaning': item.meaning,
         'geometry': asdict(item.geometry),
         'arrays': {'values': key, 'features': f'{key}_features' if features else None},
     }
@@ -279,6 +280,7 @@ def _feature_map(entry: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Fea
         channels=tuple(entry['channels']),
         names=tuple(entry['names']),
         ranges=tuple(_numbers(pair) for pair in entry['fixed_ranges']),
+        meaning=str(entry.get('meaning', '')),
         features=None if keys['features'] is None else arrays[keys['features']],
         **{name: entry[name] for name in ('layer', 'path', 'call', 'calls', 'reducer', 'kind')},
     )

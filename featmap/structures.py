@@ -57,6 +57,7 @@ class FeatureMap:
         kind: How the planes are drawn, see :data:`KINDS`.
         names: What each plane shows, where that is no channel.
         ranges: A (low, high) for each plane, where the reducer fixed what the colours stand for.
+        meaning: Which output of a head this is, such as ``cls P3``; empty for other layers.
         features: The full (C, h, w) output, where it was asked for.
     """
 
@@ -73,6 +74,7 @@ class FeatureMap:
     kind: str = 'heat'
     names: tuple[str, ...] = ()
     ranges: tuple[tuple[float, float], ...] = ()
+    meaning: str = ''
     features: np.ndarray | None = None
 
     @property

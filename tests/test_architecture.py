@@ -24,6 +24,7 @@ FLOORS = [
     ['options'],
     ['geometry'],
     ['structures'],
+    ['meaning'],
     ['layers'],
     ['layouts'],
     ['recorder'],

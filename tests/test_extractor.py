@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from featmap.errors import LayerError, OptionError, SourceError
 from featmap.extractor import MapExtractor
@@ -12,6 +13,7 @@ from featmap.inferencer import FeatMapInferencer
 from featmap.models.detector import Detector
 from featmap.reducers import PCA, Reducer, SqueezeMean, build_reducer
 from tests.conftest import CHECKPOINT, CONFIG, hooks
+from tests.conftest import IMAGE as DEMO_IMAGE
 
 SMALL = {
     'test_dataloader.dataset.pipeline.1.scale': (160, 160),
@@ -328,3 +330,57 @@ def test_learning_skips_images_that_cannot_be_read(tmp_path):
     with pytest.raises(SourceError, match=r'bad\.png'):
         made[1].learn([bad, IMAGE])
     assert hooks(made[1].detector.model) == 0
+
+
+# --- heads
+
+
+def by_name(detector, *channels, names=('bbox_head',), **options):
+    return extractor(detector, *names, reducer=build_reducer('channels', channels=list(channels)), **options)
+
+
+def test_a_class_of_a_head_by_its_name(detector):
+    seen = []
+    handle = detector.model.bbox_head.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    maps, found = by_name(detector, 'kite').extract(IMAGE)
+    handle.remove()
+    assert found is not None
+    assert [(item.meaning, item.path) for item in maps] == [(f'cls P{3 + n}', f'[0][{n}]') for n in range(3)]
+    for item, scores in zip(maps, seen[0][0]):
+        expected = scores[0].view(3, 8, *scores.shape[2:])[:, 1].sigmoid().amax(0)  # kite is the second of eight
+        np.testing.assert_allclose(item.values[0], expected.numpy(), rtol=1e-5)
+        assert item.names == ('kite · sigmoid, max of 3 anchors',)
+
+
+def test_objectness_and_the_score_by_name(detector):
+    maps, _ = by_name(detector, 'objectness', 'kite:score').extract(IMAGE)
+    assert [item.meaning for item in maps] == ['cls P3', 'cls P4', 'cls P5', 'obj P3', 'obj P4', 'obj P5']
+    assert maps[0].names == ('kite · score = cls × obj, max of 3 anchors',)
+    assert maps[3].names == ('sigmoid, max of 3 anchors',)
+    for score, objectness in zip(maps[:3], maps[3:]):
+        assert (score.values <= objectness.values + 1e-6).all()
+
+
+def test_the_best_score_is_that_of_the_best_detection(detector):
+    image = np.asarray(Image.open(DEMO_IMAGE))
+    maps, found = by_name(detector, 'score').extract(image)
+    assert max(item.values.max() for item in maps) == pytest.approx(found.scores.max(), abs=1e-5)
+
+
+def test_channels_of_a_head_say_what_they_are(detector):
+    maps, _ = by_name(detector, 9, names=['bbox_head[0]']).extract(IMAGE)
+    assert {item.names for item in maps} == {('channel 9 (kite, anchor 1)',)}
+    maps, _ = extractor(detector, 'bbox_head').extract(IMAGE)
+    assert [item.meaning for item in maps] == [f'{kind} P{n}' for kind in ('cls', 'box', 'obj') for n in (3, 4, 5)]
+    assert {item.names for item in maps} == {()}
+
+
+def test_a_class_that_the_head_does_not_have(detector):
+    with pytest.raises(OptionError, match="no class 'balon'; nearest: balloon, ball, "):
+        by_name(detector, 'balon')
+    with pytest.raises(
+        OptionError, match=r"neck\[0\]: no channel is called 'kite': it is no output of a detection head"
+    ):
+        by_name(detector, 'kite', names=('neck',)).extract(IMAGE)
+    with pytest.raises(OptionError, match="no class 'centerness'"):
+        by_name(detector, 'centerness')

@@ -72,9 +72,12 @@ class What:
         False, FLAG, 'rank channels by magnitude, so that negative answers count',
         rules=(with_reducer(None, 'topk', 'select_max'),),
     )  # fmt: skip
-    channels: tuple[int, ...] | str | None = option(
-        None, CHANNELS, 'these channels: `3 17 40-47`, or `all`', rules=(with_reducer('channels'),)
-    )
+    channels: tuple[int | str, ...] | str | None = option(
+        None, CHANNELS,
+        'these channels: `3 17 40-47`, or `all`; of a head also by name, with the activation applied: `dog`, '
+        '`objectness`, `dog:score` (class × objectness or centerness), `score` (of the best class)',
+        rules=(with_reducer('channels'),),
+    )  # fmt: skip
     components: int | None = option(
         None, whole('K', '1 or more', lambda n: n > 0), 'how many planes or groups `pca`, `nmf` and `kmeans` make',
         rules=(with_reducer('pca', 'nmf', 'kmeans'),),

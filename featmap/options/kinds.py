@@ -146,8 +146,11 @@ ARRANGEMENT = Kind(_arrangement, 'R C', many=True)
 """Rows and columns from ``(2, 3)``, ``['2', '3']``, ``'2x3'``, ``'2 3'`` or ``'(2,3)'``."""
 
 
-def parse_channels(value: Any) -> tuple[int, ...] | str:
-    """Channel numbers from ``all``, ``[3, 17]``, ``'3 17 40-47'`` or ``['3', '17', '40-47']``, in the order given.
+def parse_channels(value: Any) -> tuple[int | str, ...] | str:
+    """Channels from ``all``, ``[3, 17]``, ``'3 17 40-47'`` or ``['dog', 'traffic light', 3]``, in the order given.
+
+    What does not begin with a digit is the name of a class. One text is split at commas, and at spaces where it holds
+    numbers only: ``'traffic light'`` is one name.
 
     Raises:
         OptionError: for anything else.
@@ -158,19 +161,27 @@ def parse_channels(value: Any) -> tuple[int, ...] | str:
         raise OptionError(f'{written("channels", value)}: {error}') from error
 
 
-def _channels(value: Any) -> tuple[int, ...] | str:
+def _channels(value: Any) -> tuple[int | str, ...] | str:
     if value in ('all', ['all'], ('all',)):
         return 'all'
-    parts = value if isinstance(value, (list, tuple)) else str(value).replace(',', ' ').split()
-    numbers: list[int] = []
-    for part in parts:
+    channels: list[int | str] = []
+    for part in value if isinstance(value, (list, tuple)) else _split_channels(str(value)):
         found = re.fullmatch(r'(\d+)(?:-(\d+))?', str(part))
-        if not found or (found[2] and int(found[2]) < int(found[1])):
-            raise ValueError('expected numbers and ranges, such as 3 17 40-47, or all')
-        numbers.extend(range(int(found[1]), int(found[2] or found[1]) + 1))
-    if not numbers:
+        if found and int(found[2] or found[1]) >= int(found[1]):
+            channels.extend(range(int(found[1]), int(found[2] or found[1]) + 1))
+        elif isinstance(part, str) and re.match(r'[^\W\d]', part) and part.split()[0] != 'all':
+            channels.append(part)
+        else:
+            raise ValueError('expected numbers and ranges, such as 3 17 40-47, names of classes, or all')
+    if not channels:
         raise ValueError('expected at least one channel')
-    return tuple(dict.fromkeys(numbers))
+    return tuple(dict.fromkeys(channels))
+
+
+def _split_channels(value: str) -> list[str]:
+    if re.search(r'[^\d\s,-]', value):
+        return [part.strip() for part in value.split(',')]
+    return value.replace(',', ' ').split()
 
 
 CHANNELS = Kind(_channels, 'C', many=True)

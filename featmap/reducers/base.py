@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from featmap.errors import OptionError, nearest
+from featmap.meaning import Meaning
 from featmap.registry import REDUCERS
 from featmap.structures import Reduction
 
@@ -33,6 +34,8 @@ class Reducer(ABC):
         Args:
             features: (C, h, w), any float type. It is the layer's own memory: do not write to it.
             weights: (h, w) float32 on the same device, how much each cell counts in statistics: 0 on padding.
+
+        One with ``takes_meaning = True`` is also handed the :class:`featmap.meaning.Meaning` of the channels, by name.
         """
 
 
@@ -60,12 +63,18 @@ class Chain(Reducer):
                 return
             features = reduce(step, features, weights).values
 
+    takes_meaning = True
+
+    def shows(self, meaning: Meaning) -> bool:
+        """Whether the first step makes anything of an output of this meaning."""
+        return shows(self.steps[0], meaning)
+
     def fit(self) -> None:
         """Fit the step that observed."""
         next(step for step in self.steps if getattr(step, 'needs_fit', False)).fit()  # type: ignore[attr-defined]
 
-    def __call__(self, features: Tensor, weights: Tensor) -> Reduction:
-        result = reduce(self.steps[0], features, weights)
+    def __call__(self, features: Tensor, weights: Tensor, meaning: Meaning | None = None) -> Reduction:
+        result = reduce(self.steps[0], features, weights, meaning)
         for step in self.steps[1:]:
             before, result = result, reduce(step, result.values, weights)
             result = replace(result, channels=_traced(result.channels, before.channels))
@@ -144,15 +153,29 @@ def _implied(kind: Any, options: dict[str, Any]) -> dict[str, Any]:
     return {argument: value for argument, value in given.items() if value is not None}
 
 
-def reduce(reducer: AnyReducer, features: Tensor, weights: Tensor) -> Reduction:
+def shows(reducer: AnyReducer, meaning: Meaning) -> bool:
+    """Whether a reducer makes anything of an output of this meaning: one that asks for classes does not of boxes."""
+    return reducer.shows(meaning) if hasattr(reducer, 'shows') else True
+
+
+def reduce(reducer: AnyReducer, features: Tensor, weights: Tensor, meaning: Meaning | None = None) -> Reduction:
     """Reduce (C, h, w) features and check what came out.
 
     The values are the reducer's own memory: the layer's may be overwritten by the next one.
 
+    Args:
+        reducer: What to make of them.
+        features: (C, h, w).
+        weights: (h, w), how much each cell counts.
+        meaning: What the channels are, where the layer is a head; for reducers that take it.
+
     Raises:
         OptionError: where the reducer returned something of another shape.
     """
-    value = reducer(features, weights)
+    if getattr(reducer, 'takes_meaning', False):
+        value = reducer(features, weights, meaning=meaning)  # type: ignore[call-arg]
+    else:
+        value = reducer(features, weights)
     if isinstance(value, Tensor):
         planes = value[None] if value.ndim == 2 else value
         value = Reduction(planes, (None,) * (len(planes) if planes.ndim else 0))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from featmap.errors import DrawError, OptionError
+from featmap.meaning import Meaning
 from featmap.options.kinds import parse_channels
 from featmap.reducers.base import Reducer, channel_sums, one_thread
 from featmap.registry import REDUCERS
@@ -46,18 +47,59 @@ class SelectMax(TopK):
 
 @REDUCERS.register_module('channels')
 class Channels(Reducer):
-    """The channels that were named, in the order of their naming: numbers, ranges such as ``'40-47'``, or ``'all'``."""
+    """The channels that were named, in the order of their naming: numbers, ranges such as ``'40-47'``, or ``'all'``.
 
-    def __init__(self, channels: Sequence[int] | str = 'all') -> None:
+    A name is a class (or ``objectness``, ``centerness``, ``IoU``) of a detection head's scores: its activation applied,
+    the largest of all anchors at a cell. ``dog:score`` is the class times objectness or the like, as the score of a
+    detection is, and ``score`` that of the best class. Outputs of a head without any of the names are not shown.
+    """
+
+    takes_meaning = True
+
+    def __init__(self, channels: Sequence[int | str] | str = 'all') -> None:
         self.channels = parse_channels(channels)
 
-    def __call__(self, features: Tensor, weights: Tensor) -> Reduction:
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names among the channels that were asked for."""
+        return () if self.channels == 'all' else tuple(c for c in self.channels if isinstance(c, str))
+
+    def shows(self, meaning: Meaning) -> bool:
+        """Whether an output of this meaning has any of the channels; one without a meaning answers for itself."""
+        names = self.names
+        return len(names) < len(self.channels) or bool(meaning.reason) or any(map(meaning.has, names))
+
+    def __call__(self, features: Tensor, weights: Tensor, meaning: Meaning | None = None) -> Reduction:
         count = features.shape[0]
-        chosen = tuple(range(count)) if self.channels == 'all' else tuple(int(c) for c in self.channels)
+        if not self.names:
+            chosen = tuple(range(count)) if self.channels == 'all' else tuple(int(c) for c in self.channels)
+            self._check(chosen, count)
+            return Reduction(features[list(chosen)].float(), chosen)
+        if meaning is None or not meaning.names:
+            reason = meaning.reason if meaning and meaning.reason else 'the map is no output of a detection head'
+            raise OptionError(f'no channel is called {self.names[0]!r}: {reason}')
+        meaning = meaning.activated()
+        planes: list[Tensor] = []
+        numbers: list[int | None] = []
+        labels: list[str] = []
+        for channel in self.channels:
+            if isinstance(channel, int):
+                self._check((channel,), count)
+                planes.append(features[channel].float())
+                numbers.append(channel)
+                labels.append(f'channel {channel} ({meaning.describe(channel)})')
+            elif meaning.has(channel):
+                plane, label = meaning.plane(features, channel)
+                planes.append(plane)
+                numbers.append(None)
+                labels.append(label)
+        return Reduction(torch.stack(planes), tuple(numbers), names=tuple(labels))
+
+    @staticmethod
+    def _check(chosen: Sequence[int], count: int) -> None:
         beyond = [channel for channel in chosen if channel >= count]
         if beyond:
             raise OptionError(f'a map of {count} channels has no channel {beyond[0]}: expected 0 to {count - 1}')
-        return Reduction(features[list(chosen)].float(), chosen)
 
 
 @REDUCERS.register_module('as_image')

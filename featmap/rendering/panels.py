@@ -116,6 +116,7 @@ def label_of(item: FeatureMap, plane: int, scale: Range | None, norm: Norm) -> s
     shows = item.reducer if channel is None else f'channel {channel}'
     parts = [
         item.name,
+        *([item.meaning] if item.meaning else []),
         item.names[plane] if plane < len(item.names) else shows,
         f'{channels}×{rows}×{columns}',
         f'stride {sy:.3g}' if sy == sx else f'stride {sy:.3g}×{sx:.3g}',
