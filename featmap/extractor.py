@@ -21,17 +21,19 @@ from featmap.models.heads import Meanings
 from featmap.recorder import ActivationRecorder
 from featmap.reducers import reduce
 from featmap.reducers.base import AnyReducer, shows
+from featmap.reducers.rounding import noise_of
 from featmap.structures import Detections, FeatureMap, Reduction
 
 
 @dataclass(frozen=True)
 class _Reduced:
-    """What a hook keeps of one map: where, what it means, planes, shape, and all of it where that is wanted."""
+    """What a hook keeps of one map: where, what it means, planes, shape, type, and all of it where that is wanted."""
 
     path: str
     meaning: Meaning
     reduction: Reduction
     shape: tuple[int, int, int]
+    dtype: torch.dtype
     features: Tensor | None
 
 
@@ -138,7 +140,7 @@ class MapExtractor:
                 reduction = reduce(self.reducer, features, weights, meaning)
             except (OptionError, DrawError) as error:
                 raise type(error)(f'{target.name}{path}: {error}') from error
-            reduced.append(_Reduced(path, meaning.bare(), reduction, shape, kept))
+            reduced.append(_Reduced(path, meaning.bare(), reduction, shape, features.dtype, kept))
         return reduced
 
     def _observe(self, target: Target, output: Any) -> list[_Reduced]:
@@ -171,8 +173,9 @@ class MapExtractor:
             for item in record.value:
                 channels = item.reduction.channels
                 channels = tuple(channels.tolist()) if isinstance(channels, Tensor) else tuple(channels)
+                values = item.reduction.values.cpu().numpy()
                 yield FeatureMap(
-                    values=item.reduction.values.cpu().numpy(),
+                    values=values,
                     layer=record.target.name,
                     shape=item.shape,
                     stride=geometry.stride(item.shape[1:]),
@@ -186,6 +189,7 @@ class MapExtractor:
                     names=item.reduction.names or _described(item.reduction.kind, channels, item.meaning),
                     ranges=item.reduction.ranges,
                     meaning=item.meaning.label,
+                    noise=noise_of(item.reduction, values, item.shape[0], item.dtype),
                     features=None if item.features is None else _to_numpy(item.features),
                 )
 

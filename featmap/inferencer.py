@@ -169,7 +169,7 @@ class FeatMapInferencer:
             maps=result.maps,
             detections=result.predictions,
             provenance=provenance,
-            run_range=(self.run.low, self.run.high) if self.run else None,
+            run_range=(self.run.low, self.run.high, self.run.noise) if self.run else None,
         )
 
     def _learn(self, items: Sequence[np.ndarray | Source], skip: tuple[type[FeatMapError], ...] = ()) -> None:

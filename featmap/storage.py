@@ -51,7 +51,7 @@ class SavedImage:
         detections: The detections that are drawn; None where they were not asked for.
         provenance: ``config``, ``checkpoint``, ``checkpoint_sha256``, ``settings`` (a dict with those of ``LOOK`` as
             they were in force, and any others), ``versions``. What JSON cannot hold is saved as text.
-        run_range: (low, high) of the whole run, for the norm ``run``.
+        run_range: (low, high, noise) of the whole run, for the norm ``run``; files of old have no noise.
     """
 
     name: str
@@ -60,7 +60,7 @@ class SavedImage:
     maps: tuple[FeatureMap, ...]
     detections: Detections | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
-    run_range: tuple[float, float] | None = None
+    run_range: tuple[float, ...] | None = None
 
     def draw(self, image: np.ndarray | None = None, **look: Any) -> Rendering:
         """The picture as it was drawn, pixel for pixel, or its first page.
@@ -84,7 +84,10 @@ class SavedImage:
         saved = self.provenance.get('settings') or {}
         chosen = Run.of({**{name: saved[name] for name in LOOK if name in saved}, **look})
         visualizer = FeatMapVisualizer(**chosen.values('look', 'scale'))
-        run = None if self.run_range is None else Range(*self.run_range)
+        run = None
+        if self.run_range is not None:
+            low, high, *noise = self.run_range
+            run = Range(low, high, noise=sum(noise))
         return visualizer.draw_sheets(self._original(image), self.maps, self.detections, title=self.name, run=run)
 
     def _original(self, image: np.ndarray | None) -> np.ndarray:
@@ -236,6 +239,7 @@ def _map_entry(item: FeatureMap, key: str, arrays: dict[str, np.ndarray], featur
         'value_ranges': [r and (r.low, r.high) for r in ranges],
         'fixed_ranges': item.ranges,
         'meaning': item.meaning,
+        'noise': item.noise,
         'geometry': asdict(item.geometry),
         'arrays': {'values': key, 'features': f'{key}_features' if features else None},
     }
@@ -264,7 +268,7 @@ def _restored(content: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Save
         tuple(_feature_map(entry, arrays) for entry in content['maps']),
         detections,
         dict(content['provenance']),
-        None if run is None else _numbers(run),
+        None if run is None else (*_numbers(run[:2]), *map(float, run[2:3])),
     )
 
 
@@ -281,6 +285,7 @@ def _feature_map(entry: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Fea
         names=tuple(entry['names']),
         ranges=tuple(_numbers(pair) for pair in entry['fixed_ranges']),
         meaning=str(entry.get('meaning', '')),
+        noise=tuple(float(number) for number in entry.get('noise', ())),
         features=None if keys['features'] is None else arrays[keys['features']],
         **{name: entry[name] for name in ('layer', 'path', 'call', 'calls', 'reducer', 'kind')},
     )

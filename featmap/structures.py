@@ -30,6 +30,8 @@ class Reduction:
         kind: How the planes are drawn, see :data:`KINDS`.
         names: What each plane shows, where that is no channel.
         ranges: A (low, high) for each plane, where the reducer knows what the colours should stand for.
+        magnitude: A scalar on the features' device: the size of what the values were added up from, where terms
+            cancel and the values do not tell it.
     """
 
     values: torch.Tensor
@@ -37,6 +39,7 @@ class Reduction:
     kind: str = 'heat'
     names: tuple[str, ...] = ()
     ranges: tuple[tuple[float, float], ...] = ()
+    magnitude: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class FeatureMap:
         names: What each plane shows, where that is no channel.
         ranges: A (low, high) for each plane, where the reducer fixed what the colours stand for.
         meaning: Which output of a head this is, such as ``cls P3``; empty for other layers.
+        noise: For each plane, how far apart its values may be by rounding alone; empty where that is not known.
         features: The full (C, h, w) output, where it was asked for.
     """
 
@@ -75,6 +79,7 @@ class FeatureMap:
     names: tuple[str, ...] = ()
     ranges: tuple[tuple[float, float], ...] = ()
     meaning: str = ''
+    noise: tuple[float, ...] = ()
     features: np.ndarray | None = None
 
     @property

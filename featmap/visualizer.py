@@ -154,6 +154,7 @@ class FeatMapVisualizer(Visualizer):
                 part = replace(
                     item, values=item.values[chosen], channels=item.channels[chosen], names=item.names[chosen],
                     ranges=item.ranges[chosen],
+                    noise=item.noise[chosen],
                 )  # fmt: skip
                 pages.append(self._draw(thumb, [part], [ranges[chosen]], None, head))
         return tuple(pages)

@@ -38,6 +38,12 @@ def test_value_range(values, expected):
         (Range(1, 1, bad=1), 'constant 1, 1 non-finite'),
         (Range(0.5, 0.5000001), '0.5 … 0.5000001'),
         (Range(1000, 1002), '1000 … 1002'),
+        (Range(1000.12, 1000.57), '1000.12 … 1000.57'),
+        (Range(15.99993, 15.99994), '15.99993 … 15.99994'),
+        (Range(15.99993, 15.99994, noise=1e-4), 'constant 16 but for rounding'),
+        (Range(16, 16, noise=1e-4), 'constant 16'),
+        (Range(-1e-9, 2e-9, noise=1e-8), 'constant 0 but for rounding'),
+        (Range(-2.5e-9, 2e-9, noise=1e-9), '-2.5e-09 … 2e-09'),
     ],
 )
 def test_a_range_is_told_so_that_its_ends_differ(scale, label):
@@ -55,6 +61,8 @@ def test_a_range_is_told_so_that_its_ends_differ(scale, label):
         ([7, 7], Range(7, 7), [0, 0]),
         ([6, 8], Range(7, 7), [0, 0]),
         ([0, 1e-7], Range(0, 1e-7), [0, 255]),
+        ([0, 1e-7], Range(0, 1e-7, noise=2e-7), [0, 0]),
+        ([0, 1e-7], Range(0, 1e-7, noise=2e-7, flat=128), [128, 128]),
     ],
 )
 def test_to_levels(values, scale, levels):

@@ -10,7 +10,7 @@ import pytest
 from featmap.errors import DrawError
 from featmap.geometry import ImageGeometry
 from featmap.norm import Norm, parse_norm
-from featmap.rendering.normalize import Range
+from featmap.rendering.normalize import Range, to_levels
 from featmap.rendering.scales import run_range, scales_of, union
 from featmap.structures import FeatureMap
 from featmap.visualizer import FeatMapVisualizer
@@ -315,3 +315,43 @@ def drawn(item: FeatureMap, **options) -> tuple[np.ndarray, str]:
     rendering = FeatMapVisualizer(alpha=1.0, **options).draw_maps(image, [item])
     panel = rendering.panels[1]
     return rendering.image[panel.y : panel.y + panel.height, panel.x : panel.x + panel.width], panel.label
+
+
+def noisy(values, noise, **more):
+    """A map of (K, h, w) values that are known to be this far off, over an image of its own size."""
+    geometry = ImageGeometry.whole(values.shape[1:])
+    return FeatureMap(
+        np.float32(values), 'neck', (4, *values.shape[1:]), (1.0, 1.0), geometry, noise=(noise,) * len(values), **more
+    )
+
+
+@pytest.mark.parametrize('text', ['map', 'layer', 'run', 'p1,p99'])
+@pytest.mark.parametrize('symmetric', [False, True])
+def test_noise_about_zero_is_flat_by_every_rule_that_looks_at_values(text, symmetric):
+    values = np.linspace(-1e-8, 1e-8, 16).reshape(1, 4, 4)
+    (scale,) = scales_of([noisy(values, 1e-7)], parse_norm(text, symmetric))[0]
+    assert scale.constant
+    assert str(scale) == 'constant 0 but for rounding'
+    assert (to_levels(np.float32(values), scale) == (128 if symmetric else 0)).all()
+    (scale,) = scales_of([noisy(values, 1e-9)], parse_norm(text, symmetric))[0]
+    assert not scale.constant
+
+
+def test_a_fixed_scale_stays_as_it_was_asked_for():
+    values = np.linspace(0.5, 0.5001, 16).reshape(1, 4, 4)
+    (scale,) = scales_of([noisy(values, 1)], parse_norm('0.5,0.5001'))[0]
+    assert (scale.low, scale.high, scale.constant) == (0.5, 0.5001, False)
+
+
+def test_a_basis_of_noise_is_flat():
+    values = np.random.default_rng(0).normal(size=(3, 4, 4)) * 1e-8
+    item = noisy(values, 1e-6, kind='image', ranges=((-2e-8, 2e-8),) * 3)
+    assert all(scale.constant for scale in scales_of([item])[0])
+
+
+def test_noise_of_a_run_is_kept():
+    values = np.full((1, 4, 4), 16.0)
+    values[0, 0, 0] += 1e-5
+    run = run_range([noisy(values, 1e-4)])
+    assert run.constant
+    assert run_range([noisy(values + 3, 1e-4)], run) == Range(16, pytest.approx(19.00001), noise=1e-4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from featmap.errors import DrawError, OptionError, SourceError
@@ -14,7 +15,7 @@ from tests.storage_helpers import PICTURE, a_map, a_record, assert_same_array, a
 
 
 def record_of(vis: FeatMapInferencer, result: Result) -> SavedImage:
-    run = None if vis.run is None else (vis.run.low, vis.run.high)
+    run = None if vis.run is None else (vis.run.low, vis.run.high, vis.run.noise)
     return SavedImage(
         result.name,
         result.location,
@@ -82,3 +83,16 @@ def test_an_image_that_is_not_the_one(tmp_path, photo):
     for wrong in (PICTURE[:, :-1], PICTURE[..., 0], PICTURE.astype(float)):
         with pytest.raises(DrawError, match='given image'):
             a_record().draw(wrong)
+
+
+@pytest.mark.parametrize('norm', ['map', 'run'])
+def test_what_is_flat_but_for_rounding_is_flat_when_drawn_again(tmp_path, norm):
+    values = np.float32(16) + np.random.default_rng(0).normal(size=(1, 12, 12)).astype(np.float32) * np.float32(1e-5)
+    item = a_map(planes=1, values=values, noise=(1e-3,))
+    run = (float(values.min()), float(values.max()), 1e-3) if norm == 'run' else None
+    saved = a_record(item, provenance={'settings': {'norm': norm}}, run_range=run)
+    again = round_trip(tmp_path, saved)
+    assert again.maps[0].noise == (1e-3,)
+    assert again.run_range == run
+    assert 'constant 16 but for rounding' in again.draw(PICTURE).panels[1].label
+    np.testing.assert_array_equal(again.draw(PICTURE).image, saved.draw(PICTURE).image)

@@ -77,7 +77,8 @@ class Chain(Reducer):
         result = reduce(self.steps[0], features, weights, meaning)
         for step in self.steps[1:]:
             before, result = result, reduce(step, result.values, weights)
-            result = replace(result, channels=_traced(result.channels, before.channels))
+            size = before.magnitude if result.magnitude is None else result.magnitude
+            result = replace(result, channels=_traced(result.channels, before.channels), magnitude=size)
         return result
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from featmap.errors import OptionError, SourceError, first_line
 from featmap.reducers.base import Reducer
 from featmap.reducers.components import content_columns, fix_signs, leading_components
+from featmap.reducers.rounding import magnitude
 from featmap.registry import REDUCERS
 from featmap.structures import Reduction
 
@@ -136,7 +137,8 @@ class PCA(Reducer):
         ranges = tuple((-r, r) for r in reach) + ((0.0, 0.0),) * missing
         if self.as_rgb:
             names = (f'pca{self._origin or f", {float(shares.sum()):.0%} of variance"}',)
-        return Reduction(values, (None,) * len(values), 'image' if self.as_rgb else 'heat', names, ranges)
+        kind, size = 'image' if self.as_rgb else 'heat', magnitude(features) * channels**0.5
+        return Reduction(values, (None,) * len(values), kind, names, ranges, size)
 
     def _own_basis(self, features: Tensor, weights: Tensor) -> Basis:
         cells = content_columns(features, weights)
@@ -187,4 +189,5 @@ class Eigen(Reducer):
             return Reduction(features.float().new_full((1, *features.shape[1:]), torch.nan), (None,))
         plane = (directions.T @ features.float().flatten(1)).unflatten(1, features.shape[1:])
         counted = torch.nan_to_num(plane[0], nan=0.0, posinf=0.0, neginf=0.0) * weights
-        return Reduction(plane * (-1.0 if counted.sum() < 0 else 1.0), (None,))
+        size = magnitude(features) * len(features) ** 0.5
+        return Reduction(plane * (-1.0 if counted.sum() < 0 else 1.0), (None,), magnitude=size)

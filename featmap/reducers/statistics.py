@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from featmap.reducers.base import Reducer, one_thread
+from featmap.reducers.rounding import magnitude
 from featmap.registry import REDUCERS
 from featmap.structures import Reduction
 
@@ -16,9 +17,12 @@ _LEAST = 1e-30  # a sum of squares; of less, single squares may have lost digits
 class _PerCell(Reducer):
     """One plane: a statistic over the channels of each cell. A cell with a non-finite channel is non-finite."""
 
+    cancels = False  # whether the statistic may be much smaller than what it is added up from
+
     def __call__(self, features: Tensor, weights: Tensor) -> Reduction:
         with one_thread(features):
-            return Reduction(self.statistic(features)[None], (None,))
+            size = magnitude(features) if self.cancels else None
+            return Reduction(self.statistic(features)[None], (None,), magnitude=size)
 
     def statistic(self, features: Tensor) -> Tensor:
         """(C, h, w) to (h, w) float32."""
@@ -28,6 +32,8 @@ class _PerCell(Reducer):
 @REDUCERS.register_module('squeeze_mean')
 class SqueezeMean(_PerCell):
     """The mean over channels, as MMEngine's ``squeeze_mean``. Opposite signs cancel."""
+
+    cancels = True
 
     def statistic(self, features: Tensor) -> Tensor:
         return features.mean(dim=0, dtype=torch.float32)
@@ -67,6 +73,8 @@ class L2(_PerCell):
 @REDUCERS.register_module('std')
 class Std(_PerCell):
     """The standard deviation over channels (divided by C): how far the channels disagree at a cell."""
+
+    cancels = True
 
     def statistic(self, features: Tensor) -> Tensor:
         # torch.std takes many times as long. The second mean takes away what the first is off by its rounding; in units

@@ -58,13 +58,13 @@ def run_range(maps: Iterable[FeatureMap], before: Range | None = None) -> Range 
 def union(ranges: Iterable[Range]) -> Range:
     """The least range that holds all of these."""
     ranges = list(ranges)
-    return Range(min(r.low for r in ranges), max(r.high for r in ranges))
+    return Range(min(r.low for r in ranges), max(r.high for r in ranges), noise=max(r.noise for r in ranges))
 
 
 def _own_ranges(item: FeatureMap) -> tuple[Range, ...]:
     ranges = []
-    for plane in item.content:
-        found = value_range(plane)
+    for plane, noise in zip(item.content, item.noise or (0.0,) * len(item)):
+        found = value_range(plane, noise)
         if found is None:
             raise DrawError(
                 f'{item.name} holds no finite value: all {plane.size} cells on the image are NaN or infinite; check '
@@ -91,18 +91,20 @@ def _percentiles(item: FeatureMap, own: tuple[Range, ...], norm: Norm) -> tuple[
 
 
 def _percentile(values: np.ndarray, own: Range, norm: Norm) -> Range:
+    if own.constant:
+        return own
     low, high = np.percentile(values[np.isfinite(values)], [norm.low, norm.high])
     # Where most cells are alike both percentiles are: a flat picture would hide the others.
-    return Range(float(low), float(high)) if high > low else own
+    return Range(float(low), float(high), noise=own.noise) if high - low > own.noise else own
 
 
 def _symmetric(scale: Range) -> Range:
     reach = max(abs(scale.low), abs(scale.high))
-    return Range(-reach, reach, scale.bad)
+    return Range(-reach, reach, scale.bad, scale.noise, 128)  # a constant 0 has the colour of 0
 
 
 def _given(item: FeatureMap, ranges: tuple[Range, ...]) -> tuple[Range, ...]:
     """Ranges that the reducer itself fixed, such as those of a basis, stand above any rule."""
     if not item.ranges:
         return ranges
-    return tuple(Range(low, high, r.bad) for (low, high), r in zip(item.ranges, ranges))
+    return tuple(Range(low, high, r.bad, r.noise) for (low, high), r in zip(item.ranges, ranges))
