@@ -170,9 +170,12 @@ def _state_dict_in(content: Any) -> OrderedDict[str, Tensor]:
     tensors = [(name, value) for name, value in found.items() if isinstance(name, str) and isinstance(value, Tensor)]
     cut = len(_DATA_PARALLEL) if all(name.startswith(_DATA_PARALLEL) for name, _ in tensors) else 0
     state_dict = OrderedDict((name[cut:], value) for name, value in tensors)
-    metadata = getattr(found, '_metadata', None) or {}
-    # The versions of the modules, which load_state_dict hands to them.
-    state_dict._metadata = {name[cut:]: value for name, value in metadata.items()}  # type: ignore[attr-defined]
+    # The versions of the modules, which load_state_dict hands to them, and they compare.
+    state_dict._metadata = {  # type: ignore[attr-defined]
+        name[cut:]: value
+        for name, value in (getattr(found, '_metadata', None) or {}).items()
+        if isinstance(name, str) and isinstance(value, dict) and isinstance(value.get('version', 1), (int, type(None)))
+    }
     return state_dict
 
 
@@ -211,7 +214,7 @@ def _described(content: Any) -> str:
 
 
 def _some(names: Iterable[str], count: int = 3) -> str:
-    listed = list(names)
+    listed = [name if len(name) <= 100 else f'{name[:97]}...' for name in names]
     more = f' and {len(listed) - count} more' if len(listed) > count else ''
     return ', '.join(listed[:count]) + more
 

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from featmap.errors import CheckpointError, first_line, nearest
-from featmap.models import unpickling
+from featmap.models.checkpoint_formats import read_pickles, read_zip
+from featmap.models.constructors import LimitError, RefusedError
 
 _KINDS = (
     (b'\xff\xd8\xff', 'a JPEG image'),
@@ -41,29 +42,39 @@ def read_file(path: Path, trust: bool = False) -> Any:
         CheckpointError: there is no such file, it is no checkpoint, is damaged, or wants to run code.
     """
     _check_present(path)
-    _check_kind(path)
-    forced = os.environ.get('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '').lower()
-    if forced in ('1', 'y', 'yes', 'true'):
-        # torch.load then takes no other reader than its own, which fails on training checkpoints.
-        raise CheckpointError(
-            f"'{path}' cannot be read while TORCH_FORCE_WEIGHTS_ONLY_LOAD={forced} is set; unset it: featmap loads "
-            'weights only by itself'
-        )
-    reader = pickle if trust else unpickling
+    zipped = _check_kind(path, trust)
     try:
-        with path.open('rb') as file:
-            return torch.load(file, map_location='cpu', pickle_module=reader, weights_only=False)
-    except unpickling.RefusedError as error:
+        if trust:
+            return _load_in_full(path)
+        return read_zip(path) if zipped else read_pickles(path)
+    except RefusedError as error:
         raise CheckpointError(
             f"'{path}' holds more than weights and may run code: {error.name}; if you trust where it comes from, load "
             'it with --trust-checkpoint (Python: trust=True)'
         ) from error
+    except LimitError as error:
+        raise CheckpointError(
+            f"'{path}' is no checkpoint that training wrote: {first_line(error)}; if you trust where it comes from, "
+            'load it with --trust-checkpoint (Python: trust=True)'
+        ) from error
+    except CheckpointError:
+        raise
     # A damaged pickle is a program gone wrong: it can fail in any way.
     except Exception as error:
         raise CheckpointError(
             f"'{path}' cannot be read, it is damaged, cut short or no PyTorch checkpoint "
             f'({type(error).__name__}: {first_line(error)})'
         ) from error
+
+
+def _load_in_full(path: Path) -> Any:
+    forced = os.environ.get('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '').lower()
+    if forced in ('1', 'y', 'yes', 'true'):
+        raise CheckpointError(
+            f"'{path}' cannot be loaded in full while TORCH_FORCE_WEIGHTS_ONLY_LOAD={forced} is set; unset it"
+        )
+    with path.open('rb') as file:
+        return torch.load(file, map_location='cpu', pickle_module=pickle, weights_only=False)
 
 
 def _check_present(path: Path) -> None:
@@ -78,39 +89,36 @@ def _check_present(path: Path) -> None:
         raise CheckpointError(f"the checkpoint '{path}' does not exist{hint}")
 
 
-def _check_kind(path: Path) -> None:
-    """Refuse what ``torch.load`` would trip over, with a reason that helps."""
+def _check_kind(path: Path, trust: bool) -> bool:
+    """Whether it is a zip archive; a reason that helps where it is nothing that can be read."""
     try:
         with path.open('rb') as file:
-            head = file.read(64)
+            head = file.read(512)
     except OSError as error:
         raise CheckpointError(f"the checkpoint '{path}' cannot be opened: {error.strerror}") from error
     if not head:
         raise CheckpointError(f"the checkpoint '{path}' is empty")
-    if head.startswith(b'PK'):
+    if head.startswith(b'PK\x03\x04'):
         _check_zip(path)
-    elif path.suffix in _SUFFIXES:
+        return True
+    if path.suffix in _SUFFIXES:
         raise CheckpointError(f"'{path}' is no checkpoint but {_SUFFIXES[path.suffix]}")
-    elif not head.startswith(b'\x80'):
-        _check_tar(path, head)
+    if head.startswith(b'\x80') or (trust and tarfile.is_tarfile(path)):
+        return False
+    # Unpacking an archive puts files where it says.
+    kind = 'a tar archive, as PyTorch wrote before 2017' if head[257:262] == b'ustar' else 'some other file'
+    kind = next((kind for magic, kind in _KINDS if head.startswith(magic)), kind)
+    hint = '; if you trust where it comes from, load it with --trust-checkpoint' if 'tar archive' in kind else ''
+    raise CheckpointError(f"'{path}' is no checkpoint but {kind}{hint}")
 
 
 def _check_zip(path: Path) -> None:
-    if not zipfile.is_zipfile(path):
-        raise CheckpointError(f"the checkpoint '{path}' is cut short; copy or download it again")
-    with zipfile.ZipFile(path) as archive:
-        names = {name.rpartition('/')[2] for name in archive.namelist()}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {name.rpartition('/')[2] for name in archive.namelist()}
+    except Exception as error:  # a damaged directory can fail in any way
+        raise CheckpointError(f"the checkpoint '{path}' is cut short; copy or download it again") from error
     if 'constants.pkl' in names:
         raise CheckpointError(f"'{path}' is a TorchScript model; give the checkpoint that training wrote")
     if 'data.pkl' not in names:
         raise CheckpointError(f"'{path}' is no checkpoint but some other zip archive")
-
-
-def _check_tar(path: Path, head: bytes) -> None:
-    """PyTorch before 0.2 wrote tar archives. Links in one could point anywhere."""
-    if not tarfile.is_tarfile(path):
-        kind = next((kind for magic, kind in _KINDS if head.startswith(magic)), 'some other file')
-        raise CheckpointError(f"'{path}' is no checkpoint but {kind}")
-    with tarfile.open(path) as archive:
-        if not all(member.isfile() for member in archive):
-            raise CheckpointError(f"'{path}' is no checkpoint but some other tar archive")

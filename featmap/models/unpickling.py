@@ -1,33 +1,30 @@
-"""A reader for checkpoints that runs no code; ``torch.load`` takes this module as its ``pickle_module``.
+"""A reader for the pickles in checkpoints that runs no code and takes no more time than their size warrants.
 
 ``torch.load(weights_only=True)`` refuses genuine MMEngine checkpoints, whose training history holds NumPy arrays, log
 buffers and ``getattr``. Allowing them by name takes a PyTorch newer than 2.4, and the real ``getattr`` would undo the
 protection. So there is one reader here for every PyTorch from 2.1 on, and it is stricter:
 
-* A name in the file never yields the object it names. It yields one of this module's constructors, or, for what is
+* A name in the file never yields the object it names. It yields one of this room's constructors, or, for what is
   known to be harmless and is not needed, a :class:`LeftOut` that does nothing. All else is refused.
-* Only those constructors can be called, and only this module's containers can be filled.
+* Only those constructors can be called, each with what it expects, and only this module's containers can be filled.
 * NumPy objects are left out, as a crafted dtype can corrupt memory.
+* There is a limit on the steps of the program that a pickle is, and on the size of what may be a key: the hash of
+  tuples within tuples takes twice the time for each level.
 """
 
 from __future__ import annotations
 
 import pickle
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
 
-UnpicklingError = pickle.UnpicklingError  # torch.load expects a pickle module to have it
+from featmap.models.constructors import CONSTRUCTORS, VALUES, LimitError, RefusedError, check_key, shown
 
-
-class RefusedError(pickle.UnpicklingError):
-    """The file wants to run code, or to build objects that are not allowed. ``name`` says which."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f'refused: {name}')
-        self.name = name
+MAX_STEPS = 5_000_000
+"""The opcodes of a pickle. A detector's training checkpoint has some hundred thousand; this many take five seconds."""
 
 
 class LeftOut:
@@ -50,52 +47,6 @@ class _Constructor:
         self.build = build
 
 
-def _tensor(storage: Any, offset: int, size: Any, stride: Any, *_: Any) -> torch.Tensor:
-    # What follows are requires_grad and the backward hooks: weights need neither.
-    return torch._utils._rebuild_tensor(storage, offset, size, stride)
-
-
-def _typed_tensor(storage: Any, offset: int, size: Any, stride: Any, _grad: Any, _hooks: Any, *more: Any) -> Any:
-    return torch._utils._rebuild_tensor_v3(storage, offset, size, stride, False, OrderedDict(), more[0])
-
-
-def _first(value: Any, *_: Any) -> Any:
-    return value
-
-
-def _tensor_subclass(constructor: Any, _type: Any, arguments: tuple[Any, ...], _state: Any) -> Any:
-    if not isinstance(constructor, _Constructor):
-        raise RefusedError(f'a call of {constructor!r}')
-    return constructor.build(*arguments)
-
-
-def _latin1(text: str, encoding: str = 'latin1') -> bytes:
-    # How Python 3 writes bytes in pickle protocol 2. Other encodings would import codec modules.
-    if encoding != 'latin1':
-        raise RefusedError(f'_codecs.encode to {encoding}')
-    return text.encode('latin1')
-
-
-_CONSTRUCTORS: dict[str, Callable[..., Any]] = {
-    'torch._utils._rebuild_tensor': _tensor,
-    'torch._utils._rebuild_tensor_v2': _tensor,
-    'torch._utils._rebuild_tensor_v3': _typed_tensor,
-    'torch._utils._rebuild_parameter': _first,
-    'torch._utils._rebuild_parameter_with_state': _first,
-    'torch._tensor._rebuild_from_type_v2': _tensor_subclass,
-    'torch.nn.parameter.Parameter': _first,
-    'torch.Size': torch.Size,
-    'torch.device': torch.device,
-    'collections.OrderedDict': OrderedDict,
-    'collections.Counter': Counter,
-    # The factory of a defaultdict would be called for any missing key: it becomes a plain dict.
-    'collections.defaultdict': lambda *_: {},
-    'builtins.set': set,
-    'builtins.frozenset': frozenset,
-    'builtins.complex': complex,
-    '_codecs.encode': _latin1,
-}
-
 # Training history, options and the like, in genuine checkpoints and of no use here.
 _LEFT_OUT = {
     'argparse.Namespace',
@@ -114,23 +65,45 @@ _LEFT_OUT = {
 }
 _LEFT_OUT_PACKAGES = {'datetime', 'mmcv', 'mmdet', 'mmengine', 'mmyolo', 'numpy', 'pathlib'}
 
-_STORAGES = {
-    f'torch.{name}Storage': getattr(torch, f'{name}Storage')
-    for name in ('BFloat16', 'Bool', 'Byte', 'Char', 'Double', 'Float', 'Half', 'Int', 'Long', 'Short')
-}
-_VALUES: dict[str, Any] = {
-    **{str(value): value for value in vars(torch).values() if isinstance(value, torch.dtype)},
-    **_STORAGES,
-    'torch.storage.UntypedStorage': torch.UntypedStorage,
-}
-
-
 # The unpickler in pure Python, whose opcodes can be replaced one by one. Its annotations lack what those work on.
 _PurePython: Any = pickle._Unpickler
 
 
 class Unpickler(_PurePython):
-    """Reads what ``torch.save`` wrote."""
+    """Reads what ``torch.save`` wrote.
+
+    Args:
+        file: With ``read`` and ``readline``; both return no more than there is, whatever they are asked for.
+        persistent_load: Makes the storage of a tensor from the reference that the file has to it.
+        max_steps: How many opcodes may be run.
+    """
+
+    def __init__(
+        self, file: Any, persistent_load: Callable[[tuple[Any, ...]], Any] | None = None, max_steps: int = MAX_STEPS
+    ) -> None:
+        super().__init__(file, encoding='utf-8')
+        self._storage = persistent_load
+        self._steps = max_steps
+
+    def load(self) -> Any:
+        """The next object in the file.
+
+        Raises:
+            RefusedError: the file names something that is not allowed.
+            LimitError: it takes more steps than a checkpoint does, or a key is too deep.
+        """
+        run, left = self.dispatch, self._steps
+
+        class Counted(dict):  # type: ignore[type-arg]
+            def __getitem__(self, opcode: int) -> Any:
+                nonlocal left
+                left -= 1
+                if left < 0:
+                    raise LimitError('it takes more steps than any checkpoint needs')
+                return run[opcode]
+
+        self.dispatch = Counted()  # type: ignore[misc]
+        return super().load()
 
     dispatch: ClassVar[dict[int, Callable[..., None]]] = dict(_PurePython.dispatch)
 
@@ -141,10 +114,10 @@ class Unpickler(_PurePython):
             RefusedError: for a name that is not allowed.
         """
         full = f'{"builtins" if module == "__builtin__" else module}.{name}'
-        if full in _VALUES:
-            return _VALUES[full]
-        if full in _CONSTRUCTORS:
-            return _Constructor(full, _CONSTRUCTORS[full])
+        if full in VALUES:
+            return VALUES[full]
+        if full in CONSTRUCTORS:
+            return _Constructor(full, CONSTRUCTORS[full])
         if full in _LEFT_OUT or full.partition('.')[0] in _LEFT_OUT_PACKAGES:
             return _Constructor(full, lambda *_: LeftOut(full))
         raise RefusedError(full)
@@ -153,7 +126,11 @@ class Unpickler(_PurePython):
         arguments = self.stack.pop()
         constructor = self.stack.pop()
         if not isinstance(constructor, _Constructor):
-            raise RefusedError(f'a call of {constructor!r}')
+            raise RefusedError(f'a call of {shown(constructor)}')
+        if constructor.name == 'torch._tensor._rebuild_from_type_v2':
+            constructor, _type, arguments, _state = arguments
+            if not isinstance(constructor, _Constructor):
+                raise RefusedError(f'a call of {shown(constructor)}')
         self.append(constructor.build(*arguments))
 
     def _build(self) -> None:
@@ -164,7 +141,7 @@ class Unpickler(_PurePython):
             if isinstance(state.get('_metadata'), dict):
                 target._metadata = state['_metadata']  # type: ignore[attr-defined]
         elif not isinstance(target, (LeftOut, torch.Tensor)):
-            raise RefusedError(f'setting the state of {target!r}')
+            raise RefusedError(f'setting the state of {shown(target)}')
 
     def _set_item(self) -> None:
         value, key = self.stack.pop(), self.stack.pop()
@@ -183,31 +160,49 @@ class Unpickler(_PurePython):
     def _add_items(self) -> None:
         items = self.pop_mark()
         if not isinstance(self.stack[-1], set):
-            raise RefusedError(f'adding to {self.stack[-1]!r}')
-        self.stack[-1].update(items)
+            raise RefusedError(f'adding to {shown(self.stack[-1])}')
+        for item in items:
+            check_key(item)
+            self.stack[-1].add(item)
 
     def _fill(self, items: list[tuple[Any, Any]]) -> None:
         target = self.stack[-1]
         if isinstance(target, dict):
             # Not update(): a Counter would count the pairs.
             for key, value in items:
+                check_key(key)
                 target[key] = value
         elif not isinstance(target, LeftOut):
-            raise RefusedError(f'filling {target!r}')
+            raise RefusedError(f'filling {shown(target)}')
 
     def _extend(self, items: list[Any]) -> None:
         target = self.stack[-1]
         if isinstance(target, list):
             target.extend(items)
         elif not isinstance(target, LeftOut):
-            raise RefusedError(f'extending {target!r}')
+            raise RefusedError(f'extending {shown(target)}')
 
     def _persistent(self) -> None:
         saved = self.stack.pop()
-        # A tensor's storage; in files from before PyTorch 0.2, the number of a tensor. Never the source of a module.
-        if not isinstance(saved, int) and not (isinstance(saved, tuple) and saved[:1] in (('storage',), (b'storage',))):
-            raise RefusedError(f'the reference {saved!r}')
-        self.append(self.persistent_load(saved))
+        # A tensor's storage; never the source of a module.
+        if self._storage is None or not isinstance(saved, tuple) or saved[:1] not in (('storage',), (b'storage',)):
+            raise RefusedError(f'the reference {shown(saved)}')
+        self.append(self._storage(saved[1:]))
+
+    def _byte_array(self) -> None:
+        # Not as pickle does it, which makes room for as many bytes as are announced.
+        self.append(self.read(int.from_bytes(self.read(8), 'little')))
+
+    def _dictionary(self) -> None:
+        items = self.pop_mark()
+        self.append({})
+        self._fill(list(zip(items[::2], items[1::2])))
+
+    def _frozen_set(self) -> None:
+        items = self.pop_mark()
+        for item in items:
+            check_key(item)
+        self.append(frozenset(items))
 
     def _refuse(self) -> None:
         raise RefusedError('an outdated or unknown kind of pickle')
@@ -221,14 +216,9 @@ class Unpickler(_PurePython):
     dispatch[pickle.APPENDS[0]] = _appends
     dispatch[pickle.ADDITEMS[0]] = _add_items
     dispatch[pickle.BINPERSID[0]] = _persistent
-    for _opcode in (pickle.PERSID, pickle.INST, pickle.OBJ, pickle.NEWOBJ_EX, pickle.EXT1, pickle.EXT2, pickle.EXT4):
+    dispatch[pickle.BYTEARRAY8[0]] = _byte_array
+    dispatch[pickle.DICT[0]] = _dictionary
+    dispatch[pickle.FROZENSET[0]] = _frozen_set
+    for _opcode in (pickle.PERSID, pickle.INST, pickle.OBJ, pickle.NEWOBJ_EX, pickle.EXT1, pickle.EXT2, pickle.EXT4,
+                    pickle.NEXT_BUFFER, pickle.READONLY_BUFFER):  # fmt: skip
         dispatch[_opcode[0]] = _refuse
-
-
-def load(file: Any, **options: Any) -> Any:
-    """The next object in ``file``, as ``pickle.load``.
-
-    Raises:
-        RefusedError: the file names something that is not allowed.
-    """
-    return Unpickler(file, **options).load()

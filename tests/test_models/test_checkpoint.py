@@ -231,3 +231,13 @@ def test_a_module_may_know_older_names():
 
     assert net.head.bias.tolist() == [2.0, 2.0]
     assert (report.missing, report.unexpected) == ((), ())
+
+
+@pytest.mark.parametrize('metadata', [{3: {}}, {'': 7}, {'': {'version': 'two'}}, {'': {'version': [1]}}])
+def test_versions_that_are_none_are_left(tmp_path, metadata):
+    state_dict = nn.Sequential(nn.BatchNorm2d(2)).state_dict()
+    state_dict._metadata = metadata
+    torch.save(state_dict, tmp_path / 'a.pth')
+    checkpoint = load_checkpoint(tmp_path / 'a.pth')
+    assert checkpoint.state_dict._metadata == {}
+    assert not apply_weights(nn.Sequential(nn.BatchNorm2d(2)), checkpoint).missing

@@ -25,31 +25,61 @@ def test_reads_what_torch_wrote(tmp_path, zipped):
     assert torch.equal(read_file(tmp_path / 'a.pth')['a'], torch.arange(3))
 
 
-def test_reads_the_tar_archives_of_the_first_pytorch(tmp_path):
-    (tmp_path / 'storages').write_bytes(
+def tar_of_the_first_pytorch(folder):
+    (folder / 'storages').write_bytes(
         pickle.dumps(1, 2)
         + pickle.dumps(('s', 'cpu', torch.FloatStorage), 2)
         + struct.pack('<q3f', 3, 1.0, 2.0, 3.0)
         + pickle.dumps([], 2)
     )
     # A 1-d view of 2 elements from the second on. Its type is named in the file and not used.
-    (tmp_path / 'tensors').write_bytes(
+    (folder / 'tensors').write_bytes(
         pickle.dumps(1, 2) + pickle.dumps((7, 's', None), 2) + struct.pack('<iiqqq', 1, 0, 2, 1, 1)
     )
-    (tmp_path / 'pickle').write_bytes(b'\x80\x02}X\x01\x00\x00\x00aK\x07Qs.')
-    with tarfile.open(tmp_path / 'old.pth', 'w') as archive:
+    (folder / 'pickle').write_bytes(b'\x80\x02}X\x01\x00\x00\x00aK\x07Qs.')
+    with tarfile.open(folder / 'old.pth', 'w') as archive:
         for name in ('storages', 'tensors', 'pickle'):
-            archive.add(tmp_path / name, name)
+            archive.add(folder / name, name)
+    return folder / 'old.pth'
 
-    assert read_file(tmp_path / 'old.pth')['a'].tolist() == [2.0, 3.0]
+
+def test_tar_archives_are_read_only_where_they_are_trusted(tmp_path):
+    path = tar_of_the_first_pytorch(tmp_path)
+
+    assert 'a tar archive, as PyTorch wrote before 2017' in refused(path)
+    assert read_file(path, trust=True)['a'].tolist() == [2.0, 3.0]
 
 
-def test_a_tar_archive_with_links(tmp_path):
-    (tmp_path / 'storages').symlink_to('/etc/hostname')
-    with tarfile.open(tmp_path / 'old.pth', 'w') as archive:
-        archive.add(tmp_path / 'storages', 'storages')
+def evil_tar(path, first='storages', mode='w'):
+    """An archive whose link leads out of the folder that it is unpacked into, to a file whose mode it then sets."""
+    outside = path.with_name('outside')
+    outside.write_text('mine')
+    outside.chmod(0o600)
+    with tarfile.open(path, mode, format=tarfile.GNU_FORMAT) as archive:
+        if first != 'storages':
+            archive.addfile(tarfile.TarInfo(first))
+        link = tarfile.TarInfo('storages')
+        link.type, link.linkname, link.mode = tarfile.LNKTYPE, str(outside), 0o777
+        archive.addfile(link)
+    return outside
 
-    assert 'some other tar archive' in refused(tmp_path / 'old.pth')
+
+@pytest.mark.parametrize('kind', ['starts like a pickle', 'zip appended', 'gzip around it', 'plain'])
+def test_what_passes_for_something_else_is_never_unpacked(tmp_path, monkeypatch, kind):
+    path = tmp_path / 'old.pth'
+    unpacked = []
+    monkeypatch.setattr(tarfile.TarFile, 'extract', lambda *args, **options: unpacked.append(args))
+    first = {'starts like a pickle': '\udc80x', 'zip appended': 'PK'}.get(kind, 'storages')
+    outside = evil_tar(path, first, 'w:gz' if kind == 'gzip around it' else 'w')
+    if kind == 'zip appended':
+        with zipfile.ZipFile(path, 'a') as archive:
+            archive.writestr('a/data.pkl', pickle.dumps({}))
+    assert tarfile.is_tarfile(path)
+
+    refused(path)
+
+    assert unpacked == []
+    assert outside.stat().st_mode & 0o777 == 0o600
 
 
 def test_missing_with_its_neighbours(tmp_path):
@@ -142,4 +172,5 @@ def test_the_variable_that_keeps_other_readers_out(tmp_path, monkeypatch):
     monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
     torch.save({'a': torch.ones(1)}, tmp_path / 'a.pth')
 
-    assert 'TORCH_FORCE_WEIGHTS_ONLY_LOAD' in refused(tmp_path / 'a.pth')
+    assert read_file(tmp_path / 'a.pth')['a'].tolist() == [1.0]
+    assert 'TORCH_FORCE_WEIGHTS_ONLY_LOAD' in refused(tmp_path / 'a.pth', trust=True)
