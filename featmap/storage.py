@@ -26,12 +26,13 @@ from featmap.options import DRAWING, Run
 from featmap.rendering.normalize import Range, value_range
 from featmap.sinks import atomic_write, write_atomically
 from featmap.sources import Source
+from featmap.stored_results import results_entry, results_of
 from featmap.structures import KINDS, Detections, FeatureMap, Rendering
 from featmap.version import __version__
 from featmap.visualizer import FeatMapVisualizer
 
 FORMAT = 'featmap maps'
-VERSION = 1
+VERSION = 2
 LOOK = DRAWING
 """The settings that a picture is drawn with again."""
 
@@ -139,7 +140,7 @@ def save_maps(path: str | os.PathLike[str], saved: SavedImage, features: bool = 
         raise OutputError(f'{str(path)!r}: raw maps are written as {" or ".join(DATA_SUFFIXES)}, got {path.suffix!r}')
     arrays: dict[str, np.ndarray] = {}
     entries = [_map_entry(item, f'map{number}', arrays, features) for number, item in enumerate(saved.maps)]
-    detections = _detections_entry(saved.detections, arrays)
+    detections = results_entry(saved.detections, arrays)
     data = pack(path, arrays)
     height, width = saved.image_shape
     sidecar = {
@@ -245,28 +246,15 @@ def _map_entry(item: FeatureMap, key: str, arrays: dict[str, np.ndarray], featur
     }
 
 
-def _detections_entry(detections: Detections | None, arrays: dict[str, np.ndarray]) -> dict[str, Any] | None:
-    """The arrays are read back, exact; the numbers in the JSON file are for people."""
-    if detections is None:
-        return None
-    entry: dict[str, Any] = {'classes': detections.classes}
-    for name in ('boxes', 'scores', 'labels'):
-        arrays[name] = to_array(getattr(detections, name))
-        entry[name] = arrays[name].tolist()
-    return entry
-
-
 def _restored(content: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> SavedImage:
-    image, found, run = content['image'], content['detections'], content['run_range']
-    detections = None
-    if found is not None:
-        detections = Detections(arrays['boxes'], arrays['scores'], arrays['labels'], tuple(found['classes']))
+    image, run = content['image'], content['run_range']
+    shape = (int(image['height']), int(image['width']))
     return SavedImage(
         image['name'],
         image['location'],
-        (image['height'], image['width']),
+        shape,
         tuple(_feature_map(entry, arrays) for entry in content['maps']),
-        detections,
+        results_of(content['detections'], arrays, shape),
         dict(content['provenance']),
         None if run is None else (*_numbers(run[:2]), *map(float, run[2:3])),
     )

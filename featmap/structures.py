@@ -9,6 +9,7 @@ import numpy as np
 
 from featmap.errors import DrawError
 from featmap.geometry import ImageGeometry, Stride
+from featmap.masks import Masks, Segments
 
 if TYPE_CHECKING:
     import torch
@@ -107,12 +108,31 @@ class FeatureMap:
 
 @dataclass(frozen=True)
 class Detections:
-    """What the detector found: (N, 4) boxes x1 y1 x2 y2 in original pixels, (N,) scores and labels, class names."""
+    """What the detector found, in original pixels.
+
+    Attributes:
+        boxes: (N, 4) x1 y1 x2 y2; where the model gives masks alone, the boxes around them.
+        scores: (N,).
+        labels: (N,) class numbers.
+        classes: The classes' names.
+        palette: The classes' RGB colours, as the data set has them; empty where it has none.
+        masks: N instance masks; None where the model gives none.
+        segments: A panoptic or semantic result; None where the model gives none.
+        kind: What the boxes are: ``detection``, ``instance``, ``proposal``; empty where the model gives none.
+        boxed: Whether the boxes are the model's own.
+        undrawn: What else the model gives, and is not drawn, such as ``keypoints``.
+    """
 
     boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4), np.float32))
     scores: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
     labels: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     classes: tuple[str, ...] = ()
+    palette: tuple[tuple[int, int, int], ...] = ()
+    masks: Masks | None = None
+    segments: Segments | None = None
+    kind: str = 'detection'
+    boxed: bool = True
+    undrawn: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """The number of boxes."""
@@ -120,13 +140,20 @@ class Detections:
 
     @property
     def count(self) -> str:
-        """How many there are, for a label."""
-        return f'{len(self)} detection{"s" * (len(self) != 1)}'
+        """What there is and how much of it, for a label: ``3 instances``, ``12 segments of 5 classes``."""
+        parts = [self.segments.count] if self.segments is not None else []
+        if self.kind:
+            parts.append(f'{len(self)} {self.kind}{"s" * (len(self) != 1)}')
+        parts += [f'{what} not drawn' for what in self.undrawn]
+        return ' · '.join(parts) or 'no result that is drawn'
+
+    def class_name(self, label: int) -> str:
+        """The name of a class, or its number where the model names no classes."""
+        return self.classes[label] if 0 <= label < len(self.classes) else str(label)
 
     def name(self, index: int) -> str:
         """The class name of box ``index``, or its number where the model names no classes."""
-        label = int(self.labels[index])
-        return self.classes[label] if label < len(self.classes) else str(label)
+        return self.class_name(int(self.labels[index]))
 
 
 @dataclass(frozen=True)

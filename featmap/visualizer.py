@@ -18,8 +18,9 @@ from featmap.norm import parse_norm
 from featmap.options import DRAWING, Run
 from featmap.reducers import build_reducer, reduce
 from featmap.registry import VISUALIZERS
-from featmap.rendering.boxes import draw_boxes
 from featmap.rendering.colors import blend, color_table, colorize
+from featmap.rendering.legend import add_legend, entries_of
+from featmap.rendering.masks import draw_results
 from featmap.rendering.normalize import Range
 from featmap.rendering.panels import Look, as_rgb, panels_of, warp_levels
 from featmap.rendering.scales import scales_of
@@ -82,7 +83,7 @@ class FeatMapVisualizer(Visualizer):
         Args:
             image: (H, W, 3) RGB uint8, the original.
             maps: Maps of this image, in drawing order.
-            detections: Drawn with class and score on the original and as outlines on the panels; None for none.
+            detections: Masks, and boxes with class and score, on the original, outlines on the panels; None for none.
             title: Label of the original.
             run: The range of the whole run, for the norm ``run``; by default that of these maps.
             scales: For each map the range of each plane; by default what the norm makes of these maps.
@@ -104,7 +105,7 @@ class FeatMapVisualizer(Visualizer):
     ) -> Rendering:
         original = image
         if detections is not None:
-            original = draw_boxes(image, detections)
+            original = draw_results(image, detections)
             head = [*head, detections.count]
         groups = []
         for item, ranges in zip(maps, scales):
@@ -112,12 +113,13 @@ class FeatMapVisualizer(Visualizer):
             cells = []
             for panel in panels_of(image, item, ranges, self.look):
                 picture = panel.image
-                if detections is not None and len(detections):
-                    picture = draw_boxes(picture, detections, tags=False)
+                if detections is not None:
+                    picture = draw_results(picture, detections, full=False)
                 bar = self.look.colors if self.colorbar and panel.scale else None
                 cells.append(Cell(picture, panel.label, bar, panel.scale))
             groups.append(cells)
-        return tile(Cell(original, SEPARATOR.join(head)), groups, self.arrangement, self.labels)
+        rendering = tile(Cell(original, SEPARATOR.join(head)), groups, self.arrangement, self.labels)
+        return add_legend(rendering, entries_of(detections)) if detections is not None and self.labels else rendering
 
     def draw_sheets(
         self,

@@ -115,7 +115,7 @@ def test_the_sidecar_tells_all_of_it(tmp_path):
     }  # fmt: skip
     path = save_maps(tmp_path / 'dog.npz', a_record(item, detections=found, provenance=provenance, run_range=(0, 2.5)))
     text = sidecar_of(path).read_text(encoding='utf-8')
-    assert text.startswith('{\n "format": "featmap maps",\n "version": 1,\n')
+    assert text.startswith('{\n "format": "featmap maps",\n "version": 2,\n')
     content = sidecar(path)
     assert content['image'] == {'name': 'dog.jpg', 'location': '', 'height': 60, 'width': 100}
     assert content['data'] == {
@@ -125,6 +125,7 @@ def test_the_sidecar_tells_all_of_it(tmp_path):
     }
     assert content['detections'] == {
         'classes': ['cat', 'dog'], 'boxes': [[1.0, 2.0, 3.5, 4.0]], 'scores': [0.5], 'labels': [1],
+        'palette': [], 'kind': 'detection', 'boxed': True, 'undrawn': [], 'masks': False, 'segments': None,
     }  # fmt: skip
     assert content['provenance'] == {
         **provenance, 'checkpoint': 'c.pth', 'settings': {'alpha': 0.5, 'arrangement': [2, 3], 'odd': None},

@@ -138,7 +138,7 @@ def test_one_of_the_two_is_missing(path):
         (b'[]', 'something else'),
         (b'{"shapes": [], "imagePath": "dog.jpg", "version": "5.0"}', 'something else'),
         (b'{"format": "featmap maps"}', 'of the format None'),
-        (b'{"format": "featmap maps", "version": 2}', r'of the format 2; featmap \S+ reads up to 1'),
+        (b'{"format": "featmap maps", "version": 3}', r'of the format 3; featmap \S+ reads up to 2'),
         (b'{"format": "featmap maps", "version": 1}', 'does not describe maps'),
         (b'{"format": "featmap maps", "version": 1, "data": []}', 'does not describe maps'),
     ],

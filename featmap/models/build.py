@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
@@ -165,19 +166,49 @@ def _mend(model: nn.Module) -> None:
 
 def class_names(config: Config, meta: dict[str, Any]) -> tuple[str, ...]:
     """Class names from the checkpoint's meta, else the config's metainfo, else the config's dataset type."""
-    known = {key.lower(): value for key, value in (meta.get('dataset_meta') or {}).items()}
-    names = known.get('classes') or meta.get('CLASSES') or meta.get('classes')
+    names = next((known['classes'] for known in _metainfos(config, meta) if known.get('classes')), ())
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def class_palette(config: Config, meta: dict[str, Any]) -> tuple[tuple[int, int, int], ...]:
+    """The classes' RGB colours, 0 to 255, from the first of these places that has one for each; else none.
+
+    A place that names other classes has the colours of those.
+    """
+    names = class_names(config, meta)
+    for known in _metainfos(config, meta):
+        palette = known.get('palette')
+        others = tuple(known.get('classes') or names) != names
+        if isinstance(palette, (list, tuple, np.ndarray)) and len(palette) >= len(names) > 0 and not others:
+            colors = [_color(color) for color in palette[: len(names)]]
+            if None not in colors:
+                return tuple(colors)  # type: ignore[arg-type]
+    return ()
+
+
+def _color(given: Any) -> tuple[int, int, int] | None:
+    """Three whole numbers from 0 to 255, or None."""
+    try:
+        red, green, blue = (int(part) for part in given)
+    except (TypeError, ValueError):
+        return None
+    return (red, green, blue) if all(0 <= part <= 255 for part in (red, green, blue)) else None
+
+
+def _metainfos(config: Config, meta: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """What is known of the classes, best first, with keys in lower case."""
+    outer = {key: meta[key] for key in ('CLASSES', 'classes', 'PALETTE', 'palette') if meta.get(key) is not None}
+    for known in (meta.get('dataset_meta') or {}, outer):
+        yield {key.lower(): value for key, value in known.items()}
     dataset = dataset_config(config)
-    if not names:
-        names = (dataset.get('metainfo') or {}).get('classes')
-    if not names and isinstance(dataset.get('type'), str):
+    yield {key.lower(): value for key, value in (dataset.get('metainfo') or {}).items()}
+    if isinstance(dataset.get('type'), str):
         from mmengine.registry import DATASETS
 
         # get() alone does not look into the scope of mmdet or mmyolo.
         with DATASETS.switch_scope_and_registry(scope_of(config)) as registry:
             kind = registry.get(dataset['type'])
-        names = getattr(kind, 'METAINFO', {}).get('classes')
-    return (names,) if isinstance(names, str) else tuple(names or ())
+        yield {key.lower(): value for key, value in getattr(kind, 'METAINFO', {}).items()}
 
 
 def is_none(checkpoint: str | Path | None) -> bool:

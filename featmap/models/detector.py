@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from featmap.errors import FeatMapError, SourceError, first_line
 from featmap.geometry import ImageGeometry
-from featmap.models.build import build_model, class_names, pick_device, scope_of
+from featmap.models.build import build_model, class_names, class_palette, pick_device, scope_of
 from featmap.models.checkpoint import WeightReport, apply_weights, load_checkpoint
 from featmap.models.config import load_config
 from featmap.models.fused_norms import FusedNorms
@@ -27,6 +27,7 @@ from featmap.models.mmcv_ops import ensure_ops
 from featmap.models.packages import missing_name, missing_package
 from featmap.models.pipeline import TestPipeline
 from featmap.models.precision import FullPrecision
+from featmap.models.predictions import Reader
 from featmap.models.thresholds import raise_score_threshold
 from featmap.structures import Detections
 
@@ -81,7 +82,9 @@ class Detector:
         self.weights: WeightReport | None = apply_weights(self.model, weights) if weights else None
         # Without the weights, which the model has now: they would only take memory.
         self._checkpoint = replace(weights, state_dict=OrderedDict()) if weights else None
-        self.classes = class_names(self.config, dict(weights.meta) if weights else {})
+        meta = dict(weights.meta) if weights else {}
+        self.classes, self.palette = class_names(self.config, meta), class_palette(self.config, meta)
+        self._reader = Reader.of(self.model, self.classes, self.palette, score_thr)
         self.model.to(self.device)
         self._scope = scope_of(self.config)
         raise_score_threshold(self.model, score_thr)
@@ -138,9 +141,9 @@ class Detector:
     def predict(
         self, batch: Batch, recorder: AbstractContextManager[Any] | None = None
     ) -> tuple[Detections, ...] | None:
-        """Run the model as for inference: the detections of each image, from ``score_thr`` up.
+        """Run the model as for inference: what it finds in each image, from ``score_thr`` up.
 
-        Boxes are in original pixels and end at the image's edges; those that are not finite are left out.
+        All is in original pixels. Boxes end at the image's edges; those that are not finite are left out.
 
         Args:
             batch: The images.
@@ -177,20 +180,7 @@ class Detector:
                 if name is None:
                     raise
                 raise missing_package(name, 'the forward') from error
-        return tuple(self._detections(sample, geometry) for sample, geometry in zip(samples, batch.geometries))
-
-    def _detections(self, sample: Any, geometry: ImageGeometry) -> Detections:
-        found = sample.get('pred_instances')
-        if found is None or 'bboxes' not in found or 'scores' not in found:
-            return Detections(classes=self.classes)
-        boxes = found.bboxes.tensor if hasattr(found.bboxes, 'tensor') else found.bboxes
-        keep = (found.scores >= self.score_thr) & boxes.isfinite().all(dim=-1)
-        return Detections(
-            _on_image(boxes[keep].float().cpu().numpy(), geometry),
-            found.scores[keep].float().cpu().numpy(),
-            found.labels[keep].cpu().numpy(),
-            self.classes,
-        )
+        return tuple(self._reader.read(sample, geometry) for sample, geometry in zip(samples, batch.geometries))
 
 
 def _is_about_layout(error: Exception) -> bool:
@@ -198,15 +188,3 @@ def _is_about_layout(error: Exception) -> bool:
     if isinstance(error, FeatMapError):
         return False
     return bool(_LAYOUT.search(str(error))) or (isinstance(error, AssertionError) and not str(error))
-
-
-def _on_image(boxes: np.ndarray, geometry: ImageGeometry) -> np.ndarray:
-    """Boxes (N, 4) as a head scaled them back, un-flipped and cut at the image's edges, as not every head does."""
-    height, width = geometry.image_shape
-    left, top, right, bottom = boxes.T
-    if geometry.flip[0]:
-        left, right = width - right, width - left
-    if geometry.flip[1]:
-        top, bottom = height - bottom, height - top
-    limits = np.array([width, height, width, height], dtype=boxes.dtype)
-    return np.clip(np.stack([left, top, right, bottom], axis=1), 0, limits)

@@ -12,11 +12,26 @@ from featmap.rendering.text import draw_lines, font_size, line_height, text_widt
 from featmap.structures import Detections
 
 _LEAST_SIDE = 100  # pixels; tags would cover a smaller image
+_BRIGHT = 0.95  # the value of HSV
 
 
 def class_color(label: int) -> tuple[int, int, int]:
     """A bright RGB colour for a class number; neighbours differ by the golden angle in hue."""
-    red, green, blue = colorsys.hsv_to_rgb((0.13 + label * 0.61803) % 1.0, 0.85, 0.95)
+    red, green, blue = colorsys.hsv_to_rgb((0.13 + label * 0.61803) % 1.0, 0.85, _BRIGHT)
+    return int(red * 255), int(green * 255), int(blue * 255)
+
+
+def color_of(detections: Detections, label: int) -> tuple[int, int, int]:
+    """The RGB colour of a class: the data set's where it has one, else :func:`class_color`."""
+    return detections.palette[label] if 0 <= label < len(detections.palette) else class_color(label)
+
+
+def bright(color: tuple[int, int, int]) -> tuple[int, int, int]:
+    """An RGB colour of the same hue that can be seen as a thin line on a heat map, whose own colours may be dark."""
+    if max(color) >= _BRIGHT * 255 - 1:
+        return color
+    hue, saturation, _ = colorsys.rgb_to_hsv(*(part / 255 for part in color))
+    red, green, blue = colorsys.hsv_to_rgb(hue, min(saturation, 0.85), _BRIGHT)
     return int(red * 255), int(green * 255), int(blue * 255)
 
 
@@ -35,9 +50,10 @@ def draw_boxes(image: np.ndarray, detections: Detections, tags: bool = True) -> 
     picture = np.ascontiguousarray(image).copy()
     width = line_width(image.shape) if tags else max(line_width(image.shape) // 2, 1)
     order = np.argsort(detections.scores, kind='stable')
-    for index in order:
+    for index in order if detections.boxed else ():
         left, top, right, bottom = (round(float(edge)) for edge in detections.boxes[index])
-        color = class_color(int(detections.labels[index]))
+        color = color_of(detections, int(detections.labels[index]))
+        color = color if tags else bright(color)
         if tags:  # a white edge sets the box off the image; on a heat map it would hide what is there
             cv2.rectangle(picture, (left, top), (right, bottom), (255, 255, 255), width + 2, cv2.LINE_AA)
         cv2.rectangle(picture, (left, top), (right, bottom), color, width, cv2.LINE_AA)
@@ -57,6 +73,6 @@ def _draw_tags(picture: np.ndarray, detections: Detections, order: np.ndarray) -
     places, _ = place_tags(corners, widths, tag_height, (height, width))
     for index, text, place in zip(order, texts, places.astype(np.int64)):
         x, y, end_x, end_y = place
-        color = class_color(int(detections.labels[index]))
+        color = color_of(detections, int(detections.labels[index]))
         ink = (0, 0, 0) if has_dark_ink(color) else (255, 255, 255)
         picture[y:end_y, x:end_x] = draw_lines([text], size, (end_y - y, end_x - x), ink, color, margin=3)

@@ -17,7 +17,7 @@ from mmengine.registry import DATASETS, MODELS
 from torch import nn
 
 from featmap.errors import ConfigError, FeatMapError, MissingPackageError
-from featmap.models.build import build_model, class_names, import_scopes, pick_device, scope_of
+from featmap.models.build import build_model, class_names, class_palette, import_scopes, pick_device, scope_of
 from featmap.models.config import load_config
 
 YOLOV5 = 'mmyolo::yolov5/yolov5_n-v61_syncbn_fast_8xb16-300e_coco.py'
@@ -285,3 +285,29 @@ class TestClassNames:
         assert class_names(Config({'model': {}, 'test_dataloader': None}), {}) == ()
         assert class_names(self.config(type='NoSuchDataset', pipeline=[]), {}) == ()
         assert 'NoSuchDataset' not in DATASETS.module_dict
+
+    def test_the_palette_of_the_same_classes(self) -> None:
+        own = {'classes': ('a', 'b'), 'palette': [(1, 2, 3), [4, 5, 6]]}
+        cfg = self.config(type='CocoDataset', metainfo=own, pipeline=[])
+        assert class_palette(cfg, {}) == ((1, 2, 3), (4, 5, 6))
+        # The checkpoint has none for the same classes, none at all, or another for its own classes.
+        assert class_palette(cfg, {'dataset_meta': {'CLASSES': ['a', 'b'], 'PALETTE': 'random'}}) == (
+            (1, 2, 3),
+            (4, 5, 6),
+        )
+        assert class_palette(cfg, {'classes': ('c',)}) == ()
+        assert class_palette(cfg, {'CLASSES': ('c',), 'PALETTE': [(7, 8, 9)]}) == ((7, 8, 9),)
+
+    def test_the_palette_of_a_dataset(self) -> None:
+        coco = self.config('mmyolo', type='YOLOv5CocoDataset', pipeline=[])
+        assert class_palette(coco, {})[:2] == ((220, 20, 60), (119, 11, 32))
+        assert len(class_palette(coco, {})) == 80
+        assert class_palette(self.config(type='CocoDataset', metainfo={'classes': ('x',)}, pipeline=[]), {}) == ()
+        assert class_palette(Config({'model': {}}), {}) == ()
+
+    @pytest.mark.parametrize(
+        'palette', [[(1, 2, 3)], [(1, 2, 3), (1, 2)], [(1, 2, 3), (1, 2, 300)], 'coco', [1, 2], None]
+    )
+    def test_a_palette_that_is_none(self, palette: Any) -> None:
+        meta = {'dataset_meta': {'classes': ('a', 'b'), 'palette': palette}}
+        assert class_palette(Config({'model': {}}), meta) == ()

@@ -1,0 +1,77 @@
+"""Everything that a detector found, over a picture: segments, instance masks, boxes."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from featmap.rendering.boxes import bright, color_of, draw_boxes, line_width
+from featmap.structures import Detections
+
+_FILL, _SEGMENTS = 0.35, 0.5  # opacities: an instance stays recognisable, and a class is known by its colour
+
+
+def draw_results(image: np.ndarray, detections: Detections, full: bool = True) -> np.ndarray:
+    """A copy of an (H, W, 3) RGB image with what the detector found in it.
+
+    Args:
+        image: The original, or a panel of its size.
+        detections: Masks and boxes of this size.
+        full: Whether to fill masks, and to write class and score at each box. Otherwise contours alone: of segments
+            where there are some, else of masks, else of boxes, so that the heat under them can be seen.
+    """
+    picture = np.ascontiguousarray(image).copy()
+    if detections.segments is not None:
+        picture = draw_segments(picture, detections, fill=full)
+    elif detections.masks is not None:
+        picture = draw_masks(picture, detections, fill=full)
+    elif not full:
+        return draw_boxes(picture, detections, tags=False)
+    return draw_boxes(picture, detections) if full and len(detections) else picture
+
+
+def draw_masks(image: np.ndarray, detections: Detections, fill: bool = True) -> np.ndarray:
+    """A copy of an RGB image with the contours of instance masks, the best on top, and where asked lightly filled."""
+    picture, masks = image.copy(), detections.masks
+    assert masks is not None
+    width = line_width(image.shape) if fill else max(line_width(image.shape) // 2, 1)
+    order = np.argsort(detections.scores, kind='stable')
+    colors = [color_of(detections, int(label)) for label in detections.labels]
+    parts = {int(index): masks.part(index) for index in order}
+    for index in order if fill else ():
+        left, top, right, bottom = masks.windows[index]
+        under, part = picture[top:bottom, left:right], parts[index]
+        under[part] = np.round(under[part] * (1 - _FILL) + np.array(colors[index]) * _FILL).astype(np.uint8)
+    for index in order:
+        lines = contours(parts[index], (int(masks.windows[index, 0]), int(masks.windows[index, 1])))
+        if fill:  # as for boxes: the edge sets the line off the image
+            cv2.drawContours(picture, lines, -1, (255, 255, 255), width + 2, cv2.LINE_AA)
+        cv2.drawContours(picture, lines, -1, colors[index] if fill else bright(colors[index]), width, cv2.LINE_AA)
+    return picture
+
+
+def contours(mask: np.ndarray, corner: tuple[int, int] = (0, 0)) -> list[np.ndarray]:
+    """The outer and inner outlines of an (h, w) bool mask whose ``(left, top)`` corner is given: (M, 1, 2) x, y."""
+    if not mask.any():
+        return []
+    return list(cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE, offset=corner)[0])
+
+
+def draw_segments(image: np.ndarray, detections: Detections, fill: bool = True) -> np.ndarray:
+    """A copy of an RGB image with segments in the colours of their classes, or with their borders alone."""
+    segments = detections.segments
+    assert segments is not None
+    colors = np.array([(0, 0, 0), *(color_of(detections, label) for label in segments.labels)], dtype=np.uint8)
+    picture, numbers = image.copy(), segments.numbers
+    if fill:
+        mixed = cv2.addWeighted(image, 1 - _SEGMENTS, colors[numbers], _SEGMENTS, 0)
+        picture = np.where((numbers > 0)[..., None], mixed, image)
+    else:
+        colors = np.array([bright((int(r), int(g), int(b))) for r, g, b in colors], dtype=np.uint8)
+    width = line_width(image.shape) if fill else max(line_width(image.shape) // 2, 1)
+    kernel = np.ones((2 * ((width + 1) // 2) + 1,) * 2, np.uint8)
+    # Beyond the picture there is no border; OpenCV's own is neither the least nor the most.
+    border = cv2.dilate(numbers, kernel) != cv2.erode(numbers, kernel)
+    border &= numbers > 0
+    picture[border] = colors[numbers[border]]
+    return picture

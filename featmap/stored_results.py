@@ -1,0 +1,105 @@
+"""A detector's results among the arrays of a file, and in the JSON file beside it."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from featmap.arrays import to_array
+from featmap.masks import Masks, Segments
+from featmap.structures import Detections
+
+_NUMBERS = ('boxes', 'scores', 'labels')
+
+
+def results_entry(detections: Detections | None, arrays: dict[str, np.ndarray]) -> dict[str, Any] | None:
+    """What stands in the JSON file; ``arrays`` is added to.
+
+    The arrays are read back, exact; the numbers in the JSON file are for people.
+    """
+    if detections is None:
+        return None
+    entry: dict[str, Any] = {
+        name: getattr(detections, name) for name in ('classes', 'palette', 'kind', 'boxed', 'undrawn')
+    }
+    for name in _NUMBERS:
+        arrays[name] = to_array(getattr(detections, name))
+        entry[name] = arrays[name].tolist()
+    if detections.masks is not None:
+        arrays['mask_windows'], arrays['mask_bits'] = detections.masks.windows, detections.masks.bits
+    entry['masks'] = detections.masks is not None
+    segments = detections.segments
+    entry['segments'] = None
+    if segments is not None:
+        # Whole regions of one number: a hundredth of it is left.
+        packed = zlib.compress(np.ascontiguousarray(segments.numbers).tobytes(), 6)
+        arrays['segments'] = np.frombuffer(packed, np.uint8)
+        entry['segments'] = {
+            'kind': segments.kind,
+            'labels': segments.labels,
+            'type': segments.numbers.dtype.name,
+            'coding': 'zlib',
+        }
+    return entry
+
+
+def results_of(
+    entry: dict[str, Any] | None, arrays: Mapping[str, np.ndarray], shape: tuple[int, int]
+) -> Detections | None:
+    """The results of an image of this height and width, as :func:`results_entry` wrote them.
+
+    Raises:
+        ValueError: where they do not go together, or are of another image. KeyError, TypeError for an entry of
+            another form.
+    """
+    if entry is None:
+        return None
+    boxes, scores, labels = (arrays[name] for name in _NUMBERS)
+    count = len(scores)
+    if boxes.shape != (count, 4) or scores.shape != (count,) or labels.shape != (count,):
+        raise ValueError(f'boxes {boxes.shape}, scores {scores.shape} and labels {labels.shape} of one detector')
+    masks = None
+    if entry.get('masks'):
+        masks = Masks(shape, arrays['mask_windows'], arrays['mask_bits'])
+        if len(masks) != count:
+            raise ValueError(f'{len(masks)} masks for {count} instances')
+    return Detections(
+        boxes,
+        scores,
+        labels,
+        tuple(str(name) for name in entry['classes']),
+        tuple(_color(color) for color in entry.get('palette', ())),
+        masks,
+        _segments(entry.get('segments'), arrays, shape),
+        str(entry.get('kind', 'detection')),
+        bool(entry.get('boxed', True)),
+        tuple(str(what) for what in entry.get('undrawn', ())),
+    )
+
+
+def _segments(
+    entry: dict[str, Any] | None, arrays: Mapping[str, np.ndarray], shape: tuple[int, int]
+) -> Segments | None:
+    if entry is None:
+        return None
+    kind = {'uint8': np.uint8, 'uint16': np.uint16}[entry['type']]
+    size = shape[0] * shape[1] * np.dtype(kind).itemsize
+    try:
+        # No more than it should be, however small the file is.
+        data = zlib.decompressobj().decompress(arrays['segments'].tobytes(), size + 1)
+    except zlib.error as error:
+        raise ValueError(f'segments that cannot be decompressed: {error}') from error
+    if entry['coding'] != 'zlib' or len(data) != size:
+        raise ValueError(f'segments of {len(data)} bytes for an image of {shape[0]}x{shape[1]}')
+    labels = tuple(int(label) for label in entry['labels'])
+    return Segments(np.frombuffer(data, kind).reshape(shape), labels, str(entry['kind']))
+
+
+def _color(given: Any) -> tuple[int, int, int]:
+    red, green, blue = (int(part) for part in given)
+    if not all(0 <= part <= 255 for part in (red, green, blue)):
+        raise ValueError(f'a colour of {given}')
+    return red, green, blue
