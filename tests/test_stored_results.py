@@ -98,7 +98,7 @@ def test_what_does_not_go_together_is_refused(spoil):
     entry = results_entry(FOUND, arrays)
     assert results_of(entry, arrays, SHAPE) is not None
     spoil(entry, arrays)
-    with pytest.raises(ValueError, match='mask|segments|boxes|colour'):
+    with pytest.raises(ValueError, match=r'mask|segments|boxes|colour'):
         results_of(entry, arrays, SHAPE)
 
 
