@@ -17,6 +17,7 @@ from featmap.errors import DrawError, FeatMapError, GeometryError, OptionError, 
 from featmap.escaping import escape, tell
 from featmap.extras import Extras
 from featmap.options import Run
+from featmap.options.groups import Output
 from featmap.sinks import plan_outputs, prepare
 from featmap.sources import LoadedSource, Source, list_sources
 
@@ -45,7 +46,7 @@ def draw(run: Run, loaded: Callable[[], None] | None = None) -> int:
     paths: list[Path | None] = [None] * len(sources)
     if not output.preview_model:
         if not output.show or output.out_dir or output.out_file:
-            paths = list(plan_outputs(sources, output.out_file, output.out_dir))
+            paths = list(plan_outputs(sources, output.out_file, output.out_dir, f'.{output.format}'))
         prepare(extras.plan([path for path in paths if path is not None]))
     if len(sources) == 1:  # a picture that cannot be read should not cost the loading of a model
         sources = [LoadedSource(sources[0].location, sources[0].name, sources[0].read())]
@@ -59,7 +60,7 @@ def draw(run: Run, loaded: Callable[[], None] | None = None) -> int:
         inferencer.learn(list(sources), skip=_PER_IMAGE if len(sources) > 1 else ())
     for path in extras.save_basis(inferencer):
         print(escape(path))
-    return _draw_all(inferencer, sources, paths, extras, output.show, notes)
+    return _draw_all(inferencer, sources, paths, extras, output, notes)
 
 
 def _load(run: Run, notes: Console) -> Any:
@@ -103,7 +104,7 @@ def _draw_all(
     sources: Sequence[Source],
     paths: Sequence[Path | None],
     extras: Extras,
-    show: bool,
+    output: Output,
     notes: Console,
 ) -> int:
     failures: list[Source] = []
@@ -116,7 +117,7 @@ def _draw_all(
                 result = inferencer.draw(source, step)
                 written = extras.save(inferencer, result, step)
                 if path is not None:
-                    written += result.save_pages(path, taken)
+                    written += result.save_pages(path, taken, output.quality)
             except Exception as error:
                 # An error that is not of the image, before anything was drawn, would meet every image alike.
                 if len(sources) == 1 or (step == len(failures) and not isinstance(error, _PER_IMAGE)):
@@ -127,7 +128,7 @@ def _draw_all(
                 continue
             for each in written:
                 tell(out, each)
-            if show:
+            if output.show:
                 inferencer.visualizer.show(result.image, win_name=source.name)
     inferencer.visualizer.close()
     if failures:

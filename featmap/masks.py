@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -82,12 +82,16 @@ class Masks:
         mask[top:bottom, left:right] = self.part(index)
         return mask
 
-    def seen(self, window: Window, shape: tuple[int, int]) -> Masks:
-        """The masks in a window of the image that is drawn in this height and width; pixels are taken as they are."""
-        if window == (0, 0, self.shape[1], self.shape[0]) and shape == self.shape:
+    def seen(self, window: Window, shape: tuple[int, int], which: Sequence[int] | np.ndarray | None = None) -> Masks:
+        """The masks in a window of the image that is drawn in this height and width; pixels are taken as they are.
+
+        ``which`` are the numbers of the masks to take; None takes all.
+        """
+        which = range(len(self)) if which is None else which
+        if window == (0, 0, self.shape[1], self.shape[0]) and shape == self.shape and len(which) == len(self):
             return self
         rows, columns = _pixels(window, shape)
-        return Masks.of((self._drawn(index, rows, columns) for index in range(len(self))), shape)
+        return Masks.of((self._drawn(int(index), rows, columns) for index in which), shape)
 
     def _drawn(self, index: int, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         left, top, right, bottom = self.windows[index]

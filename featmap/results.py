@@ -43,19 +43,20 @@ class Result:
         """The picture, or its first page: (H, W, 3) RGB uint8."""
         return self.rendering.image
 
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | Path, quality: int = 95) -> Path:
         """Write the picture and return its path; the suffix chooses the format, none means PNG.
 
-        Of several pages the second goes to ``name.page2.png``, and so on.
+        Of several pages the second goes to ``name.page2.png``, and so on. ``quality`` is for JPEG and WebP: 1 to 100.
         """
-        return self.save_pages(path)[0]
+        return self.save_pages(path, quality=quality)[0]
 
-    def save_pages(self, path: str | Path, taken: Collection[Path] = ()) -> list[Path]:
+    def save_pages(self, path: str | Path, taken: Collection[Path] = (), quality: int = 95) -> list[Path]:
         """As :meth:`save`; returns the path of every page.
 
         Args:
             path: Where the first page goes.
             taken: Resolved paths that further pages must not overwrite, such as inputs.
+            quality: Of JPEG and WebP, 1 to 100.
 
         Raises:
             OutputError: before anything is written, where a page would overwrite one of them.
@@ -69,5 +70,5 @@ class Result:
                     f'page {number} of {str(target)!r} would overwrite {str(pages[-1])!r}: choose another name'
                 )
         for page, rendering in zip(pages, self.renderings):
-            save_image(rendering.image, page)
+            save_image(rendering.image, page, quality)
         return pages

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from featmap.errors import DrawError
-from featmap.geometry import ImageGeometry, Stride
+from featmap.geometry import ImageGeometry, Stride, View
 from featmap.masks import Masks, Segments
 
 if TYPE_CHECKING:
@@ -150,6 +150,19 @@ class Detections:
     def class_name(self, label: int) -> str:
         """The name of a class, or its number where the model names no classes."""
         return self.classes[label] if 0 <= label < len(self.classes) else str(label)
+
+    def seen(self, view: View) -> Detections:
+        """Those that reach into a view, in pixels of its panel."""
+        shown = np.flatnonzero(view.shows(self.boxes))
+        masks, segments = self.masks, self.segments
+        return replace(
+            self,
+            boxes=view.boxes(self.boxes[shown]),
+            scores=self.scores[shown],
+            labels=self.labels[shown],
+            masks=None if masks is None else masks.seen(view.window, view.shape, shown),
+            segments=None if segments is None else segments.seen(view.window, view.shape),
+        )
 
     def name(self, index: int) -> str:
         """The class name of box ``index``, or its number where the model names no classes."""

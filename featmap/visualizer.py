@@ -6,23 +6,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import cv2
 import numpy as np
-import torch
 from mmengine.visualization import Visualizer
 from torch import Tensor
 
-from featmap.errors import DrawError, OptionError
-from featmap.geometry import ImageGeometry, Warp
+from featmap.crop import PANEL_SIZE, parse_crop
+from featmap.geometry import View
 from featmap.norm import parse_norm
 from featmap.options import DRAWING, Run
-from featmap.reducers import build_reducer, reduce
 from featmap.registry import VISUALIZERS
-from featmap.rendering.colors import blend, color_table, colorize
+from featmap.rendering.budget import fitting
+from featmap.rendering.colors import background_for, color_table
 from featmap.rendering.legend import add_legend, entries_of
 from featmap.rendering.masks import draw_results
+from featmap.rendering.mmengine_picture import draw_as_mmengine
 from featmap.rendering.normalize import Range
-from featmap.rendering.panels import Look, as_rgb, panels_of, warp_levels
+from featmap.rendering.panels import Look, panels_of, sizes_of
 from featmap.rendering.scales import scales_of
 from featmap.rendering.text import SEPARATOR
 from featmap.rendering.tile import Cell, tile
@@ -62,8 +61,17 @@ class FeatMapVisualizer(Visualizer):
         super().__init__(name, image, vis_backends, *args, **kwargs)
         self.settings = drawing.values('look', 'scale')
         look, scale = drawing.look, drawing.scale
-        table = color_table(look.colormap or ('coolwarm' if scale.symmetric else 'jet'))
-        self.look = Look(look.alpha, table, parse_norm(scale.norm, scale.symmetric))
+        colormap = look.colormap or ('coolwarm' if scale.symmetric else 'jet')
+        self.look = Look(
+            look.alpha,
+            color_table(colormap),
+            parse_norm(scale.norm, scale.symmetric),
+            look.background or background_for(colormap),
+            look.interpolation,
+            look.grid,
+        )
+        self.crop = None if look.crop is None else parse_crop(look.crop)
+        self.panel_size = None if look.panel_size == 'full' else int(look.panel_size or PANEL_SIZE)
         self.alpha = look.alpha
         self.labels = look.labels
         self.colorbar = scale.colorbar
@@ -93,7 +101,41 @@ class FeatMapVisualizer(Visualizer):
         """
         if scales is None:
             scales = scales_of(maps, self.look.norm, run)
-        return self._draw(image, maps, scales, detections, [title, f'{image.shape[1]}×{image.shape[0]}'])
+        view = self.view(image, detections, maps)
+        return self._draw(image, maps, scales, detections, self._head(title, image, maps, view), view)
+
+    def view(
+        self,
+        image: np.ndarray,
+        detections: Detections | None = None,
+        maps: Sequence[FeatureMap] = (),
+        longest: int | None = None,
+    ) -> View:
+        """What of an (H, W, 3) image is drawn, by ``crop``, and how large, by ``panel_size`` and ``longest``.
+
+        Raises:
+            DrawError: where the image has no such part, or no such detection, to crop to.
+        """
+        boxes = None if detections is None else detections.boxes.tolist()
+        window = None if self.crop is None else self.crop.window(image.shape[:2], boxes)
+        sizes = [size for size in (self.panel_size, longest) if size is not None]
+        view = View.of(image.shape[:2], min(sizes, default=None), window)
+        if self.settings['panel_size'] is not None or longest is not None:
+            return view
+        heats = sum(len(item) if item.kind in ('heat', 'concepts') else 1 for item in maps)
+        while True:
+            size = max(view.shape)
+            fits = fitting(view.picture(image), heats, self.look)
+            if fits >= size:
+                return view
+            view = View.of(image.shape[:2], fits, window)
+
+    def _head(self, title: str, image: np.ndarray, maps: Sequence[FeatureMap], view: View) -> list[str]:
+        sizes = sizes_of(maps[0].geometry) if maps else f'{image.shape[1]}×{image.shape[0]}'
+        if self.crop is None:
+            return [title, sizes]
+        left, top, right, bottom = view.window
+        return [title, sizes, f'{self.crop.name} {left},{top} – {right},{bottom}, ×{1 / view.step[0]:.3g}']
 
     def _draw(
         self,
@@ -102,20 +144,24 @@ class FeatMapVisualizer(Visualizer):
         scales: Sequence[Sequence[Range]],
         detections: Detections | None,
         head: list[str],
+        view: View,
     ) -> Rendering:
-        original = image
-        if detections is not None:
-            original = draw_results(image, detections)
+        original = view.picture(image, self.look.interpolation == 'linear')
+        backdrop = self.look.backdrop(original)
+        colors = self.look.bar(backdrop) if self.colorbar else None
+        seen = None if detections is None else detections.seen(view)
+        if detections is not None and seen is not None:
+            original = draw_results(original, seen)
             head = [*head, detections.count]
         groups = []
         for item, ranges in zip(maps, scales):
             item.check_image(image)
             cells = []
-            for panel in panels_of(image, item, ranges, self.look):
+            for panel in panels_of(backdrop, item, ranges, self.look, view):
                 picture = panel.image
-                if detections is not None:
-                    picture = draw_results(picture, detections, full=False)
-                bar = self.look.colors if self.colorbar and panel.scale else None
+                if seen is not None:
+                    picture = draw_results(picture, seen, full=False)
+                bar = colors if panel.scale else None
                 cells.append(Cell(picture, panel.label, bar, panel.scale))
             groups.append(cells)
         rendering = tile(Cell(original, SEPARATOR.join(head)), groups, self.arrangement, self.labels)
@@ -143,14 +189,11 @@ class FeatMapVisualizer(Visualizer):
         if small:
             few = [maps[index] for index in small]
             pages = [self.draw_maps(image, few, detections, title, run, scales=[scales[index] for index in small])]
-        scale = min(_PAGE_PANEL / max(image.shape[:2]), 1.0)
-        shape = (max(round(image.shape[0] * scale), 1), max(round(image.shape[1] * scale), 1))
-        head = [title, f'{image.shape[1]}×{image.shape[0]}']
-        thumb = image if scale == 1 else cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA)
+        view = self.view(image, detections, longest=_PAGE_PANEL)
+        head = self._head(title, image, maps, view)
         for item, ranges in zip(maps, scales):
             if len(item) <= limit:
                 continue
-            item = replace(item, geometry=item.geometry.resized(shape))
             for first in range(0, len(item), limit):
                 chosen = slice(first, first + limit)
                 part = replace(
@@ -158,7 +201,7 @@ class FeatMapVisualizer(Visualizer):
                     ranges=item.ranges[chosen],
                     noise=item.noise[chosen],
                 )  # fmt: skip
-                pages.append(self._draw(thumb, [part], [ranges[chosen]], None, head))
+                pages.append(self._draw(image, [part], [ranges[chosen]], None, head, view))
         return tuple(pages)
 
     def add_maps(
@@ -204,81 +247,4 @@ class FeatMapVisualizer(Visualizer):
         Raises:
             DrawError: an AssertionError, where MMEngine asserts.
         """
-        if not isinstance(featmap, Tensor):
-            raise DrawError(f'featmap should be a torch.Tensor, got {type(featmap).__name__}')
-        if featmap.ndim != 3:
-            raise DrawError(f'featmap should be (C, H, W), got the shape {tuple(featmap.shape)}')
-        if not featmap.numel():
-            raise DrawError(f'featmap is empty: its shape is {tuple(featmap.shape)}')
-        if channel_reduction is None and topk > 0 and arrangement[0] * arrangement[1] < topk:
-            raise DrawError(
-                f'an arrangement of {tuple(arrangement)} has {arrangement[0] * arrangement[1]} places for topk={topk}'
-            )
-        try:
-            reducer = build_reducer(channel_reduction, topk)
-        except OptionError as error:
-            raise DrawError(str(error)) from error
-        map_shape = (featmap.shape[1], featmap.shape[2])
-        image = _as_overlay(overlaid_image, resize_shape)
-        shape = tuple(resize_shape or (map_shape if image is None else image.shape[:2]))
-        stride = (shape[0] / map_shape[0], shape[1] / map_shape[1])
-        warp = ImageGeometry.whole(shape).warper(map_shape, stride)
-        # MMEngine sums the upsampled map: a weighted sum of the small one, a cell counting as often as it is drawn.
-        counts = np.outer(warp.rows.counts(map_shape[0]), warp.columns.counts(map_shape[1]))
-        weights = torch.from_numpy(counts).to(featmap.device)
-        with torch.no_grad():
-            reduction = reduce(reducer, featmap.detach(), weights)
-            values = reduction.values.cpu().numpy()
-        table = color_table('jet')
-        if reduction.kind == 'image':
-            levels, visible = warp_levels(values, None, warp)
-            # OpenCV colours a picture of three channels by its grey value, the first taken for blue.
-            grey = cv2.cvtColor(as_rgb(levels), cv2.COLOR_BGR2GRAY) if len(levels) == 3 else levels[0]
-            return _overlay(image, colorize(grey, table), alpha, visible)
-        rows, columns = (1, len(values)) if channel_reduction is not None else arrangement
-        return _grid(
-            values, reduction.channels if channel_reduction is None else (), (rows, columns), warp, image, alpha
-        )
-
-
-def _as_overlay(image: np.ndarray | None, resize_shape: tuple[int, int] | None) -> np.ndarray | None:
-    if image is None:
-        return None
-    if image.ndim == 2:
-        image = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
-    return image if resize_shape is None else cv2.resize(image, tuple(resize_shape)[::-1])
-
-
-def _overlay(image: np.ndarray | None, heat: np.ndarray, alpha: float, visible: np.ndarray | None) -> np.ndarray:
-    if image is None:
-        return heat if visible is None else heat * visible[..., None].astype(np.uint8)
-    return blend(image, heat, alpha, visible)
-
-
-def _grid(
-    planes: np.ndarray,
-    channels: Sequence[Any] | Tensor,
-    arrangement: tuple[int, int],
-    warp: Warp,
-    image: np.ndarray | None,
-    alpha: float,
-) -> np.ndarray:
-    """Planes (K, h, w) in rows and columns without gaps, with the channels' numbers as MMEngine writes them."""
-    rows, columns = arrangement
-    height, width = len(warp.rows.lower), len(warp.columns.lower)
-    grid = np.empty((height * rows, width * columns, 3), dtype=np.uint8)
-    table = color_table('jet')
-    for index in range(rows * columns):
-        row, column = divmod(index, columns)
-        place = grid[row * height : (row + 1) * height, column * width : (column + 1) * width]
-        if index >= len(planes):
-            place[:] = 255
-            continue
-        levels, visible = warp_levels(planes[index][None], None, warp)
-        place[:] = _overlay(image, colorize(levels[0], table), alpha, visible)
-        if len(channels):
-            text, font = f'channel: {int(channels[index])}', (cv2.FONT_HERSHEY_SIMPLEX, 0.4)
-            (text_width, _), _ = cv2.getTextSize(text, *font, 1)
-            place[:16, : text_width + 4] = 255
-            cv2.putText(place, text, (2, 12), *font, (0, 0, 0), 1, cv2.LINE_AA)
-    return grid
+        return draw_as_mmengine(featmap, overlaid_image, channel_reduction, topk, arrangement, resize_shape, alpha)

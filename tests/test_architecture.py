@@ -20,7 +20,7 @@ FLOORS = [
     ['errors'],
     ['download'],
     ['registry'],
-    ['norm'],
+    ['norm', 'crop'],
     ['options'],
     ['geometry', 'masks'],
     ['structures'],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -78,6 +79,12 @@ OPTIONS = [
         ['channel '],
     ),
     (['--amp'], {'amp': True}, []),
+    (['--background', 'grey'], {'background': 'grey'}, []),
+    (
+        ['--crop', '50,5,90,35', '--interpolation', 'nearest', '--grid', '--panel-size', '400'],
+        {'crop': [50, 5, 90, 35], 'interpolation': 'nearest', 'grid': True, 'panel_size': 400},
+        ['crop 50,5 – 90,35, ×10', 'px of the image'],
+    ),
 ]
 
 
@@ -202,6 +209,22 @@ def test_a_bad_image_does_not_keep_the_others_from_sharing(run, photo, tmp_path,
         np.testing.assert_array_equal(pixels(f'some/{name}'), pixels(f'good/{name}'))
 
 
+@pytest.mark.parametrize('suffix', ['jpg', 'webp'])
+def test_pictures_of_a_folder_in_another_format(run, photo, suffix):
+    name = f'photo.{suffix}'
+    sizes = []
+    for quality in ('30', '95'):
+        done = run(*ARGS, '--format', suffix, '--quality', quality, '--out-dir', quality)
+        assert (done.status, done.out) == (0, f'{quality}/{name}\n')
+        with Image.open(f'{quality}/{name}') as image:
+            assert image.format == {'webp': 'WEBP', 'jpg': 'JPEG'}[suffix]
+        sizes.append(Path(quality, name).stat().st_size)
+    assert sizes[0] < sizes[1]
+    alone = f'alone.{suffix}'
+    assert run(*ARGS, '--out-file', alone, '--quality', '30').status == 0
+    assert Path(alone).read_bytes() == Path('30', name).read_bytes()
+
+
 # --- what is refused before a model is loaded
 
 
@@ -224,6 +247,15 @@ def test_a_bad_image_does_not_keep_the_others_from_sharing(run, photo, tmp_path,
         (['--norm', '1,0'], '--norm 1,0: expected the lower end first'),
         (['--norm', '-1,1'], 'a negative lower end takes an equals sign: --norm=-1,1'),
         (['--channels', '3-'], 'expected numbers and ranges, such as 3 17 40-47, names of classes, or all'),
+        (['--crop', '5,5,5,9'], '--crop 5,5,5,9: expected X1,Y1,X2,Y2'),
+        (['--crop', 'box:2'], '--crop box:2 needs detections, and has none with --no-boxes'),
+        (['--panel-size', '5'], "--panel-size 5: expected the pixels of a panel's longer side"),
+        (['--background', 'none', '--alpha', '0.7'], '--alpha has no effect with --background none'),
+        (['--interpolation', 'cubic'], '--interpolation cubic: expected linear or nearest'),
+        (['--format', 'jpg', '--out-file', 'a.jpg'], "--format is for folders: the name 'a.jpg' says the format"),
+        (['--quality', '80'], '--quality goes with --format jpg or webp'),
+        (['--quality', '80', '--out-file', 'a.png'], '--quality goes with --format jpg or webp'),
+        (['--quality', '0', '--format', 'jpg'], '--quality 0: expected a quality from 1 to 100'),
         (['--components', '0', '--channel-reduction', 'pca'], '--components 0: expected 1 or more'),
         (['--components', 'x', '--channel-reduction', 'pca'], '--components x: expected 1 or more'),
     ],

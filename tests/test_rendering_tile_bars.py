@@ -37,7 +37,7 @@ def ramp_in(strip: np.ndarray, table: np.ndarray) -> tuple[slice, np.ndarray]:
 @pytest.mark.parametrize('shape', [(240, 320), (96, 128), (700, 1000)])
 def test_a_bar_runs_from_the_lowest_colour_on_the_left_to_the_highest_on_the_right(name, shape):
     item = feature_map(np.linspace(-1.5, 4, 12).reshape(3, 4), geometry=ImageGeometry.whole(shape))
-    rendering = FeatMapVisualizer(colorbar=True, colormap=name).draw_maps(photo(*shape), [item])
+    rendering = FeatMapVisualizer(colorbar=True, colormap=name, alpha=1).draw_maps(photo(*shape), [item])
     size = font_size(*shape)
     strip = bar_of(rendering, 1, size)
     table = color_table(name)
@@ -80,7 +80,7 @@ def test_a_bar_says_the_same_range_as_the_label():
 @pytest.mark.parametrize('labels', [False, True])
 def test_the_numbers_of_a_narrow_bar_do_not_run_into_each_other(labels):
     item = feature_map([[-0.00123, 0.0456]], geometry=ImageGeometry.whole((24, 16)))
-    rendering = FeatMapVisualizer(colorbar=True, labels=labels).draw_maps(photo(24, 16), [item])
+    rendering = FeatMapVisualizer(colorbar=True, labels=labels, alpha=1).draw_maps(photo(24, 16), [item])
     assert (rendering.panels[1].width, rendering.panels[1].height) == (16, 24)  # the panel keeps its size
     strip, text = bar_of(rendering, 1, 11), 9
     low, high = text_width('-0.00123', text), text_width('0.0456', text) + 1

@@ -315,3 +315,20 @@ def test_a_failing_encoder_is_reported(tmp_path, monkeypatch, failure):
     with pytest.raises(OutputError, match=r'cannot be encoded: (encoder broke|OpenCV refused)'):
         save_image(PATCHES, tmp_path / 'x.png')
     assert tree(tmp_path) == []
+
+
+def test_another_suffix():
+    names = ['dog.jpg', 'cat.bmp', 'dog.png', 'a/x.webp', 'y.tif', 'y.tif']
+    paths = plan_outputs([Source(f'/in/{name}', name) for name in names], out_dir='out', suffix='.jpg')
+    expected = ['dog.jpg.jpg', 'cat.jpg', 'dog.png.jpg', 'a/x.jpg', 'y.tif_1.jpg', 'y.tif_2.jpg']
+    assert [path.as_posix() for path in paths] == [f'out/{name}' for name in expected]
+
+
+@pytest.mark.parametrize('suffix', ['.jpg', '.webp'])
+def test_quality(tmp_path, suffix):
+    image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    sizes = []
+    for quality in (10, 60, 95):
+        save_image(image, tmp_path / f'a{suffix}', quality)
+        sizes.append((tmp_path / f'a{suffix}').stat().st_size)
+    assert sizes == sorted(set(sizes))

@@ -10,18 +10,30 @@ from featmap.options.kinds import (
     ARRANGEMENT,
     BACKENDS,
     CHANNELS,
+    CROP,
     FLAG,
     NORM,
     OVERRIDES,
+    PANEL_SIZE,
     REDUCTION,
     VISUALIZER,
     file,
     names,
     number,
+    one_of,
     text,
     whole,
 )
-from featmap.options.rules import WITH_BOXES, not_with_reducer, with_option, with_reducer
+from featmap.options.rules import (
+    CROP_WITH_BOXES,
+    FOR_FOLDERS,
+    LOSSY,
+    THROUGH,
+    WITH_BOXES,
+    not_with_reducer,
+    with_option,
+    with_reducer,
+)
 
 _OWN_RANGE = not_with_reducer('pca', 'pca as planes', 'kmeans')
 _OWN_COLORS = not_with_reducer('pca', 'kmeans', 'as_image')
@@ -96,11 +108,30 @@ class Look:
     arrangement: tuple[int, int] | None = option(
         None, ARRANGEMENT, 'rows and columns for the channels of a map, also `2x3` and `"(2,3)"`', 'near-square'
     )
-    alpha: float = option(0.5, number('A', 0, 1), 'opacity of the heat, 0 to 1', '0.5')
+    alpha: float = option(0.5, number('A', 0, 1), 'opacity of the heat, 0 to 1', '0.5', rules=(THROUGH,))
     colormap: str | None = option(
         None, text('NAME'), 'an OpenCV or matplotlib colour map', '`jet`, or `coolwarm` where `--symmetric`',
         rules=(_OWN_COLORS,),
     )  # fmt: skip
+    background: str | None = option(
+        None, one_of('B', 'image', 'grey', 'none'),
+        'what is under the heat: the `image`, the image in `grey`, or `none`, over which the heat is opaque',
+        '`image` under `jet` and other rainbows, else `grey`',
+    )  # fmt: skip
+    panel_size: int | str | None = option(
+        None, PANEL_SIZE, "the most pixels of a panel's longer side; `full` for the original's",
+        '1280, or fewer where the picture would be over 8 MB',
+    )  # fmt: skip
+    crop: str | None = option(
+        None, CROP,
+        'zoom in: `X1,Y1,X2,Y2` in pixels of the image, or `box:3` for a detection (the first is 0) with half its '
+        'length around it, `box:3:2` with twice',
+        rules=(CROP_WITH_BOXES,),
+    )  # fmt: skip
+    interpolation: str = option(
+        'linear', one_of('I', 'linear', 'nearest'), '`linear`, or `nearest` for the cells themselves', '`linear`'
+    )
+    grid: bool = option(False, FLAG, "draw the cells' borders, and say how large a cell is in the image")
     labels: bool = option(True, FLAG, 'no label strips above the panels')
 
 
@@ -127,6 +158,14 @@ class Output:
     out_dir: str | None = option(
         None, text('D', 'the path of a folder'), 'folder for several pictures, structure mirrored', '`output`',
         places=COMMAND,
+    )  # fmt: skip
+    format: str = option(
+        'png', one_of('F', 'png', 'jpg', 'webp'), 'of the pictures in `--out-dir`: `png`, `jpg` or `webp`', '`png`',
+        COMMAND, (FOR_FOLDERS,),
+    )  # fmt: skip
+    quality: int = option(
+        95, whole('Q', 'a quality from 1 to 100', lambda q: 1 <= q <= 100), 'of `jpg` and `webp`, 1 to 100', '95',
+        COMMAND, (LOSSY,),
     )  # fmt: skip
     show: bool = option(False, FLAG, 'show each picture in a window', places=COMMAND)
     figure: str | None = option(None, file(), 'also a figure for a paper: `.pdf`, `.svg` or `.png`', places=COMMAND)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from featmap.crop import parse_crop, parse_panel_size
 from featmap.errors import OptionError
 from featmap.norm import parse_norm
 from featmap.wording import option as written
@@ -196,6 +197,13 @@ def _norm(value: Any) -> str:
 
 NORM = Kind(_norm, 'N')
 """A rule of the colour scale, see :func:`featmap.norm.parse_norm`."""
+
+
+PANEL_SIZE = Kind(parse_panel_size, 'N')
+"""Pixels, or ``full``."""
+
+CROP = Kind(lambda value: str(parse_crop(value)), 'C')
+"""A part of an image as text, see :func:`featmap.crop.parse_crop`."""
 
 
 def _overrides(value: Any) -> dict[str, Any] | tuple[str, ...]:

@@ -73,3 +73,44 @@ def _with_boxes(run: Run) -> str | None:
 
 WITH_BOXES = Rule('boxes', _with_boxes)
 """It is about detections."""
+
+
+def _opaque(run: Run) -> str | None:
+    if run.look.background != 'none':
+        return None
+    return f'has no effect with {written("background", "none")}, over which the heat is opaque'
+
+
+THROUGH = Rule('background', _opaque)
+"""It is about what shows through the heat."""
+
+
+def _crop_to_a_box(run: Run) -> str | None:
+    if run.what.boxes or not (run.look.crop or '').startswith('box:'):
+        return None
+    return f'{run.look.crop} needs detections, and has none with {written("boxes", False)}'
+
+
+CROP_WITH_BOXES = Rule('boxes', _crop_to_a_box)
+"""A crop to a detection needs detections."""
+
+
+def _suffix_says(run: Run) -> str | None:
+    if run.output.out_file in (None, '-'):
+        return None
+    return f'is for folders: the name {run.output.out_file!r} says the format'
+
+
+FOR_FOLDERS = Rule('out_file', _suffix_says)
+"""The name of a single result says it itself."""
+
+
+def _lossless(run: Run) -> str | None:
+    name = (run.output.out_file or '').lower()
+    lossy = ('jpg', 'jpeg', 'webp')
+    named = name.rpartition('.')[2] if '.' in name else run.output.format
+    return None if named in lossy else f'goes with {written("format")} jpg or webp, or a name that ends so'
+
+
+LOSSY = Rule('format', _lossless)
+"""It is about formats that lose something."""

@@ -13,6 +13,7 @@ from featmap.structures import Detections
 
 _LEAST_SIDE = 100  # pixels; tags would cover a smaller image
 _BRIGHT = 0.95  # the value of HSV
+_SCREEN, _LARGEST_TAG = 1280, 20  # pixels
 
 
 def class_color(label: int) -> tuple[int, int, int]:
@@ -41,8 +42,13 @@ def has_dark_ink(color: tuple[int, int, int]) -> bool:
 
 
 def line_width(shape: tuple[int, ...]) -> int:
-    """A line width in pixels that suits a picture of this (height, width)."""
-    return max(round(min(shape[:2]) / 240), 1)
+    """A line width in pixels that suits a picture of this (height, width): 3 at most, as it is seen on a screen."""
+    return max(round(min(min(shape[:2]) / 240, 3 * _enlarged(shape))), 1)
+
+
+def _enlarged(shape: tuple[int, ...]) -> float:
+    """How many times a picture of this (height, width) is longer than a screen shows it."""
+    return max(max(shape[:2]) / _SCREEN, 1.0)
 
 
 def draw_boxes(image: np.ndarray, detections: Detections, tags: bool = True) -> np.ndarray:
@@ -54,9 +60,10 @@ def draw_boxes(image: np.ndarray, detections: Detections, tags: bool = True) -> 
         left, top, right, bottom = (round(float(edge)) for edge in detections.boxes[index])
         color = color_of(detections, int(detections.labels[index]))
         color = color if tags else bright(color)
+        line = max(min(width, round(min(right - left, bottom - top) / 8)), 1)  # thick lines would hide a small box
         if tags:  # a white edge sets the box off the image; on a heat map it would hide what is there
-            cv2.rectangle(picture, (left, top), (right, bottom), (255, 255, 255), width + 2, cv2.LINE_AA)
-        cv2.rectangle(picture, (left, top), (right, bottom), color, width, cv2.LINE_AA)
+            cv2.rectangle(picture, (left, top), (right, bottom), (255, 255, 255), line + 2, cv2.LINE_AA)
+        cv2.rectangle(picture, (left, top), (right, bottom), color, line, cv2.LINE_AA)
     if tags and min(image.shape[:2]) >= _LEAST_SIDE:
         _draw_tags(picture, detections, order[::-1])  # the best chooses its place first
     return picture
@@ -65,7 +72,7 @@ def draw_boxes(image: np.ndarray, detections: Detections, tags: bool = True) -> 
 def _draw_tags(picture: np.ndarray, detections: Detections, order: np.ndarray) -> None:
     """Write class and score on a plate at the corner of each box; :func:`place_tags` chooses which."""
     height, width = picture.shape[:2]
-    size = max(round(font_size(height, width) * 0.7), 9)
+    size = max(round(min(font_size(height, width) * 0.7, _LARGEST_TAG * _enlarged(picture.shape))), 9)
     tag_height = min(line_height(size) + 2, height)
     texts = [f'{detections.name(index)} {detections.scores[index]:.2f}' for index in order]
     widths = np.array([min(text_width(text, size) + 6, width) for text in texts])

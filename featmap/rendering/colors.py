@@ -13,7 +13,6 @@ from featmap.errors import OptionError, nearest
 _OPENCV = {name[len('COLORMAP_') :].lower(): getattr(cv2, name) for name in dir(cv2) if name.startswith('COLORMAP_')}
 
 
-BACKGROUNDS = ('image', 'grey', 'none')
 _RAINBOWS = {'jet', 'turbo', 'rainbow', 'hsv', 'parula', 'gist_rainbow', 'nipy_spectral', 'gist_ncar'}
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from featmap.geometry import View, Warp
+from featmap.geometry import ImageGeometry, View, Warp
 from featmap.norm import Norm
 from featmap.rendering.colors import blend, categories, color_table, colorize, faded, tones
 from featmap.rendering.grid import draw_grid
@@ -93,25 +93,26 @@ def _panels(
         levels, visible = warp_levels(item.values, scales, warp)
         yield PanelImage(
             blend(image, as_rgb(levels), look.opacity, visible),
-            label_of(item, 0, None if item.ranges else scales[0], look.norm),
+            label_of(item, 0, None if item.ranges else scales[0], look.norm, look.grid),
             None,
         )
     elif item.kind == 'segments':
-        yield PanelImage(_segments(image, item.values[0], warp, look.opacity), label_of(item, 0, None, look.norm))
+        yield PanelImage(
+            _segments(image, item.values[0], warp, look.opacity), label_of(item, 0, None, look.norm, look.grid)
+        )
     else:
         for index, (plane, scale) in enumerate(zip(item.values, scales)):
             levels, visible = warp_levels(plane[None], [scale], warp)
             heat = colorize(levels[0], look.colors)
-            label = label_of(item, index, scale, look.norm)
+            label = label_of(item, index, scale, look.norm, look.grid)
             yield PanelImage(blend(image, heat, look.opacity, visible), label, scale)
         if item.kind == 'concepts':
             yield _concepts(image, item, scales, warp, look)
 
 
-def label_of(item: FeatureMap, plane: int, scale: Range | None, norm: Norm) -> str:
+def label_of(item: FeatureMap, plane: int, scale: Range | None, norm: Norm, grid: bool = False) -> str:
     """Layer and output index, channel or what else the plane shows, C×H×W, stride, value range."""
     channels, rows, columns = item.shape
-    sy, sx = item.stride
     channel = item.channels[plane] if item.channels and item.kind != 'image' else None
     shows = item.reducer if channel is None else f'channel {channel}'
     parts = [
@@ -119,11 +120,33 @@ def label_of(item: FeatureMap, plane: int, scale: Range | None, norm: Norm) -> s
         *([item.meaning] if item.meaning else []),
         item.names[plane] if plane < len(item.names) else shows,
         f'{channels}×{rows}×{columns}',
-        f'stride {sy:.3g}' if sy == sx else f'stride {sy:.3g}×{sx:.3g}',
+        _stride(item, grid),
     ]
     if scale is not None:
         parts.append(f'{scale} ({norm.note})' if norm.note and not item.ranges else str(scale))
     return SEPARATOR.join(parts)
+
+
+def _stride(item: FeatureMap, grid: bool) -> str:
+    """The stride and, where cells are drawn, the size of one in the original."""
+    sy, sx = item.stride
+    text = f'stride {sy:.3g}' if sy == sx else f'stride {sy:.3g}×{sx:.3g}'
+    if not grid:
+        return text
+    high, wide = sy / item.geometry.scale[1], sx / item.geometry.scale[0]
+    size = f'{wide:.3g}' if abs(wide / high - 1) < 0.01 else f'{wide:.3g}×{high:.3g}'
+    return f'{text} = {size} px of the image'
+
+
+def sizes_of(geometry: ImageGeometry) -> str:
+    """Width × height of the image and, where that is another, of its content in the network's input, and the factor."""
+    height, width = geometry.image_shape
+    rows, columns = geometry.content_shape
+    if (rows, columns) == (height, width):
+        return f'{width}×{height}'
+    sx, sy = (f'×{factor:.2f}' if factor >= 0.1 else f'×{factor:.2g}' for factor in geometry.scale)
+    alike = abs(geometry.scale[0] / geometry.scale[1] - 1) < 0.01
+    return f'{width}×{height} → {columns}×{rows}, {sx if alike else f"{sx} wide, {sy} high"}'
 
 
 def warp_levels(planes: np.ndarray, scales: Sequence[Range] | None, warp: Warp) -> tuple[np.ndarray, np.ndarray | None]:

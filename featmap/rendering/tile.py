@@ -24,7 +24,7 @@ class Cell:
     Attributes:
         image: (H, W, 3) RGB uint8.
         label: To stand above it.
-        colors: A (256, 3) RGB table to draw as a colour bar below it; None for no bar.
+        colors: A (256, 3) RGB table, or (N, 256, 3) rows, to draw as a colour bar below it; None for no bar.
         scale: What the ends of the bar stand for.
     """
 
@@ -169,7 +169,7 @@ def _bar_text(size: int) -> int:
 
 
 def _color_bar(colors: np.ndarray, scale: Range, shape: tuple[int, int], size: int) -> np.ndarray:
-    """The table from low to high with the values of its ends, on a strip of (height, width)."""
+    """The table or its rows from low to high with the values of its ends, on a strip of (height, width)."""
     height, width = shape
     low, high = scale.ends
     text = _bar_text(size)
@@ -180,5 +180,8 @@ def _color_bar(colors: np.ndarray, scale: Range, shape: tuple[int, int], size: i
     first, last = text_width(low, text) + size // 2, width - right - size // 2
     if last - first > 8:
         ramp = np.linspace(0, 255, last - first).round().astype(np.intp)
-        strip[height // 4 : height - height // 8, first:last] = colors[ramp]
+        rows = colors if colors.ndim == 3 else colors[None]
+        top, bottom = height // 4, height - height // 8
+        chosen = np.arange(bottom - top) * len(rows) // (bottom - top)
+        strip[top:bottom, first:last] = rows[chosen][:, ramp]
     return strip
