@@ -24,10 +24,12 @@ from featmap.errors import DrawError, GeometryError, OptionError, OutputError, S
 from featmap.geometry import ImageGeometry
 from featmap.options import DRAWING, Run
 from featmap.rendering.normalize import Range, value_range
+from featmap.schema import SchemaError
+from featmap.sidecar import SIDECAR
 from featmap.sinks import atomic_write, write_atomically
 from featmap.sources import Source
 from featmap.stored_results import results_entry, results_of
-from featmap.structures import KINDS, Detections, FeatureMap, Rendering
+from featmap.structures import Detections, FeatureMap, Rendering
 from featmap.version import __version__
 from featmap.visualizer import FeatMapVisualizer
 
@@ -189,10 +191,9 @@ def load_maps(path: str | os.PathLike[str]) -> SavedImage:
         if hashlib.sha256(data).hexdigest() != digest:
             raise SourceError(f'{str(path)!r} is damaged, or {sidecar.name!r} belongs to other data; save it again')
         return _restored(content, unpack(path, data))
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, GeometryError) as error:
-        raise SourceError(
-            f'{str(sidecar)!r} does not describe maps: {type(error).__name__} {first_line(error)}'
-        ) from error
+    except (KeyError, ValueError, GeometryError) as error:  # each is as it should be, but they contradict each other
+        reason = f'there is no array {error}' if isinstance(error, KeyError) else first_line(error)
+        raise SourceError(f'{str(sidecar)!r} does not describe maps: {reason}') from error
 
 
 def _sidecar(path: Path) -> dict[str, Any]:
@@ -207,7 +208,10 @@ def _sidecar(path: Path) -> dict[str, Any]:
         raise SourceError(
             f'{str(path)!r} is of the format {version!r}; featmap {__version__} reads up to {VERSION}: upgrade featmap'
         )
-    return content
+    try:
+        return SIDECAR(content, '')
+    except SchemaError as error:
+        raise SourceError(f'{str(path)!r} does not describe maps: {error}') from error
 
 
 def _read(path: Path) -> bytes:
@@ -248,7 +252,7 @@ def _map_entry(item: FeatureMap, key: str, arrays: dict[str, np.ndarray], featur
 
 def _restored(content: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> SavedImage:
     image, run = content['image'], content['run_range']
-    shape = (int(image['height']), int(image['width']))
+    shape = (image['height'], image['width'])
     return SavedImage(
         image['name'],
         image['location'],
@@ -256,24 +260,30 @@ def _restored(content: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Save
         tuple(_feature_map(entry, arrays) for entry in content['maps']),
         results_of(content['detections'], arrays, shape),
         dict(content['provenance']),
-        None if run is None else (*_numbers(run[:2]), *map(float, run[2:3])),
+        run,
     )
 
 
 def _feature_map(entry: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> FeatureMap:
-    keys, shape, values = entry['arrays'], tuple(entry['shape']), arrays[entry['arrays']['values']]
-    if entry['kind'] not in KINDS or len(shape) != 3 or values.shape[1:] != shape[1:]:
-        raise ValueError(f'{entry["kind"]} of {values.shape} for a layer of {shape}')
+    keys, shape, values = entry['arrays'], entry['shape'], arrays[entry['arrays']['values']]
+    if values.dtype.kind != 'f' or values.shape != (len(entry['channels']), *shape[1:]):
+        raise ValueError(
+            f'{values.dtype} {values.shape} for {len(entry["channels"])} planes of a layer of {shape}, expected floats'
+        )
+    if entry['kind'] == 'image' and len(values) not in (1, 3):
+        raise ValueError(f'a picture of {len(values)} planes, expected 1 or 3')
+    if len(entry['fixed_ranges']) not in (0, len(values)) or len(entry.get('noise', ())) not in (0, len(values)):
+        raise ValueError(f'ranges or rounding of another number of planes than {len(values)}')
     return FeatureMap(
         values=values,
         shape=shape,
         stride=_numbers(entry['stride']),
-        geometry=ImageGeometry(**{name: tuple(pair) for name, pair in entry['geometry'].items()}),
-        channels=tuple(entry['channels']),
-        names=tuple(entry['names']),
+        geometry=ImageGeometry(**entry['geometry']),
+        channels=entry['channels'],
+        names=entry['names'],
         ranges=tuple(_numbers(pair) for pair in entry['fixed_ranges']),
-        meaning=str(entry.get('meaning', '')),
-        noise=tuple(float(number) for number in entry.get('noise', ())),
+        meaning=entry.get('meaning', ''),
+        noise=entry.get('noise', ()),
         features=None if keys['features'] is None else arrays[keys['features']],
         **{name: entry[name] for name in ('layer', 'path', 'call', 'calls', 'reducer', 'kind')},
     )

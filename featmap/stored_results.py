@@ -13,6 +13,7 @@ from featmap.masks import Masks, Segments
 from featmap.structures import Detections
 
 _NUMBERS = ('boxes', 'scores', 'labels')
+_FAR = 1 << 24  # pixels
 
 
 def results_entry(detections: Detections | None, arrays: dict[str, np.ndarray]) -> dict[str, Any] | None:
@@ -61,6 +62,10 @@ def results_of(
     count = len(scores)
     if boxes.shape != (count, 4) or scores.shape != (count,) or labels.shape != (count,):
         raise ValueError(f'boxes {boxes.shape}, scores {scores.shape} and labels {labels.shape} of one detector')
+    if labels.dtype.kind not in 'iu' or boxes.dtype.kind != 'f' or scores.dtype.kind != 'f':
+        raise ValueError(f'boxes of {boxes.dtype}, scores of {scores.dtype} and labels of {labels.dtype}')
+    if not np.isfinite(scores).all() or not (np.abs(boxes) < _FAR).all() or (labels < 0).any():
+        raise ValueError('boxes, scores or labels that no detector puts out')
     masks = None
     if entry.get('masks'):
         masks = Masks(shape, arrays['mask_windows'], arrays['mask_bits'])

@@ -18,6 +18,7 @@ MODULES = sorted(PACKAGE.rglob('*.py'))
 FLOORS = [
     ['version', 'escaping', 'wording'],
     ['errors'],
+    ['arrays', 'schema'],
     ['download'],
     ['registry'],
     ['norm', 'crop'],
@@ -37,8 +38,7 @@ FLOORS = [
     ['sources'],
     ['sinks'],
     ['figure'],
-    ['arrays'],
-    ['stored_results'],
+    ['stored_results', 'sidecar'],
     ['storage'],
     ['results'],
     ['extractor'],

@@ -64,12 +64,14 @@ def test_every_kind_of_map_comes_back_equal(tmp_path, suffix, kind):
 def test_non_finite_values_and_odd_memory_come_back_equal(tmp_path, suffix):
     values = np.array([[[np.nan, np.inf, -np.inf, -0.0]]], np.float32).repeat(12, 1).repeat(3, 2)
     turned = np.asfortranarray(a_map().values)
-    found = round_trip(tmp_path, a_record(a_map(values=values), a_map(values=turned[:, ::-1])), suffix=suffix)
+    found = round_trip(
+        tmp_path, a_record(a_map(values=values, channels=(None,)), a_map(values=turned[:, ::-1])), suffix=suffix
+    )
     assert_same_array(found.maps[0].values, values)
     assert_same_array(found.maps[1].values, turned[:, ::-1])
     described = sidecar(tmp_path / f'maps{suffix}')['maps']
     assert described[0]['value_ranges'] == [[0.0, 0.0]]  # of what is finite
-    save_maps(tmp_path / f'maps{suffix}', a_record(a_map(values=values[..., :1].repeat(12, 2))))
+    save_maps(tmp_path / f'maps{suffix}', a_record(a_map(values=values[..., :1].repeat(12, 2), channels=(None,))))
     assert sidecar(tmp_path / f'maps{suffix}')['maps'][0]['value_ranges'] == [None]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,22 @@ def test_a_sidecar_that_is_none(path, text, match):
         {'shape': [64, 11, 12]},
         {'shape': 64},
         {'stride': [8]},
+        {'shape': [64, 12, 12.0]},
+        {'shape': [64, 12]},
+        {'stride': [0, 8]},
+        {'channels': [None]},
+        {'channels': [True, 1, 2]},
+        {'names': 'dog'},
+        {'fixed_ranges': [[0, 1]]},
+        {'noise': [-1]},
+        {'kind': ['heat']},
+        {'kind': 'image', 'shape': [64, 12, 12], 'channels': [1, 2]},
+        {'layer': 5},
+        {'call': -1},
+        {'arrays': None},
+        {'arrays': {'values': ['map0'], 'features': None}},
+        {'geometry': {'image_shape': [60], 'input_shape': [96, 96], 'scale': [1, 1], 'offset': [0, 0], 'flip': [0, 0]}},
+        {'geometry': []},
         {'geometry': {}},
         {'geometry': {'image_shape': [60, 100], 'input_shape': [9, 9]}},
         {'arrays': {'values': 'map1', 'features': None}},
@@ -166,7 +183,68 @@ def test_a_sidecar_that_is_none(path, text, match):
 )
 def test_maps_that_are_described_wrongly(path, changes):
     rewrite(path, maps=[{**sidecar(path)['maps'][0], **changes}])
-    with pytest.raises(SourceError, match='does not describe maps'):
+    with pytest.raises(SourceError, match='does not describe maps') as caught:
+        load_maps(path)
+    assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ('geometry', 'message'),
+    [
+        ({'scale': [0.96]}, r'maps\[0\]\.geometry\.scale is a list of 1, expected a list of 2'),
+        ({'scale': [0.96, None]}, r'geometry\.scale\[1\] is None, expected a finite number from 1e-06 to 1e\+06'),
+        ({'scale': [float('inf'), 1]}, r'geometry\.scale\[0\] is inf'),
+        ({'scale': [10**400, 1]}, r'geometry\.scale\[0\] is a number of over 20 digits'),
+        ({'flip': [1, 0]}, r'geometry\.flip\[0\] is 1, expected true or false'),
+        ({'input_shape': '96'}, r"geometry\.input_shape is '96', expected a list of 2"),
+        ({'offset': [0, 9000]}, 'does not fit|lies in the network input'),
+    ],
+    ids=str,
+)
+def test_a_geometry_that_is_short_or_wild(path, geometry, message):
+    entry = sidecar(path)['maps'][0]
+    rewrite(path, maps=[{**entry, 'geometry': {**entry['geometry'], **geometry}}])
+    with pytest.raises(SourceError, match=f'does not describe maps: .*({message})'):
+        load_maps(path)
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {'image': {'name': 'x', 'location': '', 'height': 10**6, 'width': 10**6}},
+        {'image': {'name': 'x', 'location': 7, 'height': 60, 'width': 100}},
+        {'run_range': [1]},
+        {'run_range': [1, 2, 3, 4]},
+        {'run_range': 'wide'},
+        {'provenance': [1]},
+        {'maps': {}},
+        {'maps': None},
+        {'detections': []},
+        {'detections': {'classes': [3]}},
+        {'detections': {'classes': []}},
+    ],
+    ids=str,
+)
+def test_a_sidecar_of_another_form(path, changes):
+    rewrite(path, **changes)
+    with pytest.raises(SourceError, match='does not describe maps') as caught:
+        load_maps(path)
+    assert '\n' not in str(caught.value)
+
+
+def test_arrays_that_announce_more_than_they_are(path):
+    grown = io.BytesIO()
+    np.savez_compressed(grown, map0=np.zeros((3, 12, 12), np.float32))
+    forge(path, grown.getvalue())
+    with pytest.raises(SourceError, match='it is compressed'):
+        load_maps(path)
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {'descr': '<f4', 'fortran_order': False, 'shape': (1 << 40, 12, 12)})
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, 'w') as archive:
+        archive.writestr('map0.npy', header.getvalue() + bytes(64))
+    forge(path, file.getvalue())
+    with pytest.raises(SourceError, match='64 bytes are held for an array of float32'):
         load_maps(path)
 
 

@@ -82,6 +82,10 @@ def test_a_map_of_twelve_megapixels_takes_little_room():
     [
         lambda entry, arrays: arrays.update(boxes=arrays['boxes'][:1]),
         lambda entry, arrays: arrays.update(labels=arrays['labels'][None]),
+        lambda entry, arrays: arrays.update(labels=arrays['labels'] + 0.5),
+        lambda entry, arrays: arrays.update(labels=arrays['labels'] - 100),
+        lambda entry, arrays: arrays.update(boxes=arrays['boxes'] * np.float32('nan')),
+        lambda entry, arrays: arrays.update(boxes=arrays['boxes'] + np.float32(1e30)),
         lambda entry, arrays: arrays.update(mask_bits=arrays['mask_bits'][:-1]),
         lambda entry, arrays: arrays.update(mask_windows=arrays['mask_windows'] + 50),
         lambda entry, arrays: arrays.update(mask_windows=arrays['mask_windows'][:0], mask_bits=arrays['mask_bits'][:0]),
@@ -119,5 +123,5 @@ def test_a_small_file_cannot_fill_the_memory():
 def test_a_file_of_another_image_is_refused_in_one_line(tmp_path):
     path = save_maps(tmp_path / 'a.npz', a_record(a_map(), detections=FOUND))
     rewrite(path, image={**sidecar(path)['image'], 'height': 59})
-    with pytest.raises(SourceError, match='does not describe maps: ValueError'):
+    with pytest.raises(SourceError, match='does not describe maps: a window of a mask reaches beyond'):
         load_maps(path)

@@ -88,7 +88,7 @@ def _strided(storage: Any, dtype: Any, offset: Any, size: Any, stride: Any) -> t
     return tensor.set_(storage.memory, start + offset, size, stride)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def width_of(dtype: torch.dtype) -> int:
     """The bytes of a number; PyTorch 2.1's types do not say it themselves."""
     return torch.empty(0, dtype=dtype).element_size()

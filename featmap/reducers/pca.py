@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from featmap.arrays import read_npz
 from featmap.errors import OptionError, SourceError, first_line
 from featmap.reducers.base import Reducer
 from featmap.reducers.components import content_columns, fix_signs, leading_components
@@ -18,6 +18,7 @@ from featmap.reducers.rounding import magnitude
 from featmap.registry import REDUCERS
 from featmap.structures import Reduction
 
+MAX_BASIS_BYTES = 1 << 30
 _REACH = 2.5  # standard deviations that the colours of a component span to either side
 
 
@@ -157,22 +158,37 @@ def load_bases(path: str | Path) -> dict[int, Basis]:
         SourceError: where the file is missing or is no such file.
     """
     try:
-        with np.load(path, allow_pickle=False) as data:
-            counts = sorted(int(name.partition('_')[2]) for name in data.files if name.startswith('mean_'))
-            bases = {
-                count: Basis(
-                    torch.from_numpy(data[f'mean_{count}']),
-                    torch.from_numpy(data[f'directions_{count}']),
-                    torch.from_numpy(data[f'variances_{count}']),
-                    float(data[f'total_{count}']),
-                )
-                for count in counts
-            }
-    except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, BadZipFile) as error:
+        with Path(path).open('rb') as file:
+            arrays = read_npz(file.read(MAX_BASIS_BYTES))
+        bases = {count: _basis(count, arrays) for count in sorted(_channels_in(arrays))}
+    except Exception as error:  # a damaged archive can fail in any way
         raise SourceError(f'{str(path)!r} holds no basis: {first_line(error)}; write one with --save-basis') from error
     if not bases:
         raise SourceError(f'{str(path)!r} holds no basis; write one with --save-basis')
     return bases
+
+
+def _channels_in(arrays: dict[str, np.ndarray]) -> list[int]:
+    return [int(name.partition('_')[2]) for name in arrays if name.startswith('mean_')]
+
+
+def _basis(channels: int, arrays: dict[str, np.ndarray]) -> Basis:
+    directions = arrays.get(f'directions_{channels}')
+    count = directions.shape[-1] if directions is not None and directions.ndim else 0
+    shapes = {'mean': (channels,), 'directions': (channels, count), 'variances': (count,), 'total': ()}
+    found = {}
+    for name, shape in shapes.items():
+        values = arrays.get(f'{name}_{channels}')
+        if values is None or values.shape != shape or values.dtype.kind != 'f' or not np.isfinite(values).all():
+            got = 'missing' if values is None else f'{values.dtype} {values.shape}'
+            raise ValueError(f'{name}_{channels} is {got}, expected finite floats of {shape}')
+        found[name] = values
+    if not 0 < count <= channels or min(found['variances'].min(), found['total']) < 0:
+        raise ValueError(f'{count} components of {channels} channels, expected some, of variances from 0 up')
+    mean, directions, variances = (found[name].astype(np.float32) for name in ('mean', 'directions', 'variances'))
+    return Basis(
+        torch.from_numpy(mean), torch.from_numpy(directions), torch.from_numpy(variances), float(found['total'])
+    )
 
 
 @REDUCERS.register_module('eigen')

@@ -1,0 +1,88 @@
+"""What may stand in the JSON file beside raw maps; see :mod:`featmap.storage` for what each entry means."""
+
+from __future__ import annotations
+
+from featmap.schema import Check, SchemaError, anything, flag, many, mapping, maybe, number, one_of, record, text, whole
+from featmap.structures import KINDS
+
+_MOST = 1 << 24
+"""No image, layer or list of channels is longer."""
+_MOST_PIXELS = 1 << 30
+_pixels = whole(1, _MOST)
+_pair_of_pixels = many(_pixels, 2)
+_range = many(maybe(number()), 2)  # JSON has no NaN: None stands for it
+
+_geometry = record(
+    {
+        'image_shape': _pair_of_pixels,
+        'input_shape': _pair_of_pixels,
+        'scale': many(number(1e-6, 1e6), 2),
+        'offset': many(number(-_MOST, _MOST), 2),
+        'flip': many(flag, 2),
+    },
+    {'crop': maybe(many(number(-_MOST, _MOST), 4))},
+)
+
+_map = record(
+    {
+        'layer': text(),
+        'call': whole(0, _MOST),
+        'calls': whole(1, _MOST),
+        'path': text(),
+        'shape': many(_pixels, 3),
+        'stride': many(number(1e-6, _MOST), 2),
+        'reducer': text(),
+        'kind': one_of(*KINDS),
+        'channels': many(maybe(whole(0, _MOST))),
+        'names': many(text()),
+        'fixed_ranges': many(_range),
+        'geometry': _geometry,
+        'arrays': record({'values': text(), 'features': maybe(text())}),
+    },
+    {
+        'meaning': text(),
+        'noise': many(number(0)),
+        'stride_known': flag,
+        'offset': many(number(-_MOST, _MOST), 2),
+    },
+)
+
+_results = record(
+    {'classes': many(text())},
+    {
+        'palette': many(many(whole(0, 255), 3)),
+        'masks': flag,
+        'segments': maybe(
+            record(
+                {'kind': text(), 'labels': many(whole(0, _MOST)), 'type': one_of('uint8', 'uint16'), 'coding': text()}
+            )
+        ),
+        'kind': text(),
+        'boxed': flag,
+        'undrawn': many(text()),
+    },
+)
+
+
+def _image(value: object, place: str) -> dict[str, object]:
+    found = record({'name': text(), 'location': text(), 'height': _pixels, 'width': _pixels})(value, place)
+    if found['height'] * found['width'] > _MOST_PIXELS:
+        raise SchemaError(f'{place}.width', found['width'], f'no more than {_MOST_PIXELS} pixels in all')
+    return found
+
+
+def _run_range(value: object, place: str) -> tuple[float, ...]:
+    low, high, *noise = many(number(), 3 if isinstance(value, (list, tuple)) and len(value) == 3 else 2)(value, place)
+    return low, high, *noise
+
+
+SIDECAR: Check = record(
+    {
+        'data': record({'bytes': whole(0, 1 << 50), 'sha256': text(64)}),
+        'image': _image,
+        'provenance': mapping(anything),
+        'run_range': maybe(_run_range),
+        'detections': maybe(_results),
+        'maps': many(_map, most=100_000),
+    }
+)
