@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from featmap.errors import DrawError, LayerError, MissingOpError, OptionError, nearest
-from featmap.geometry import ImageGeometry
+from featmap.geometry import Cells, ImageGeometry
 from featmap.layers import Target, resolve
 from featmap.layouts import maps_of
 from featmap.meaning import SCORE, Meaning
 from featmap.models.detector import Batch, Detector
 from featmap.models.heads import Meanings
+from featmap.placement import Placement
 from featmap.recorder import ActivationRecorder
 from featmap.reducers import reduce
 from featmap.reducers.base import AnyReducer, shows
@@ -27,13 +28,14 @@ from featmap.structures import Detections, FeatureMap, Reduction
 
 @dataclass(frozen=True)
 class _Reduced:
-    """What a hook keeps of one map: where, what it means, planes, shape, type, and all of it where that is wanted."""
+    """What a hook keeps of one map: where, what it means, planes, shape, type, cells, and all of it where wanted."""
 
     path: str
     meaning: Meaning
     reduction: Reduction
     shape: tuple[int, int, int]
     dtype: torch.dtype
+    cells: Cells
     features: Tensor | None
 
 
@@ -70,6 +72,7 @@ class MapExtractor:
         self._scout = ActivationRecorder(detector.model, self.targets, self._observe, stop_early=True)
         self._quick = ActivationRecorder(detector.model, self.targets, self._reduce, stop_early=True)
         self._batch: Batch | None = None
+        self.placement = Placement(detector.model)
 
     def extract(self, image: np.ndarray) -> tuple[tuple[FeatureMap, ...], Detections | None]:
         """The reduced maps of one (H, W, 3) RGB uint8 image, and its detections where they are wanted.
@@ -108,7 +111,8 @@ class MapExtractor:
         # A run that is repeated in another memory layout would show its maps twice.
         self._batch = self.detector.prepare([image], contiguous=recorder is self._scout)
         try:
-            detections = self.detector.predict(self._batch, recorder)
+            with self.placement.watched(self._batch.inputs, recorder.calls):
+                detections = self.detector.predict(self._batch, recorder)
         except MissingOpError as error:
             # Of use only where the op is missing after the last wanted layer.
             if recorder.stop_early or not all(recorder.calls(target) for target in self.targets):
@@ -130,7 +134,7 @@ class MapExtractor:
     def _reduce(self, target: Target, output: Any) -> list[_Reduced]:
         """Inside the hook: unfold and reduce on the device, so that nothing C×h×w is kept."""
         reduced = []
-        for path, features, weights in self._maps_in(target, output):
+        for path, features, weights, cells in self._maps_in(target, output):
             shape = (int(features.shape[0]), int(features.shape[1]), int(features.shape[2]))
             meaning = self._meanings.of(target.module, output, path, shape[0])
             if not shows(self.reducer, meaning):
@@ -140,33 +144,36 @@ class MapExtractor:
                 reduction = reduce(self.reducer, features, weights, meaning)
             except (OptionError, DrawError) as error:
                 raise type(error)(f'{target.name}{path}: {error}') from error
-            reduced.append(_Reduced(path, meaning.bare(), reduction, shape, features.dtype, kept))
+            reduced.append(_Reduced(path, meaning.bare(), reduction, shape, features.dtype, cells, kept))
         return reduced
 
     def _observe(self, target: Target, output: Any) -> list[_Reduced]:
-        for _, features, weights in self._maps_in(target, output):
+        for _, features, weights, _ in self._maps_in(target, output):
             self.reducer.observe(features, weights)  # type: ignore[attr-defined]
         return []
 
-    def _maps_in(self, target: Target, output: Any) -> Iterator[tuple[str, Tensor, Tensor]]:
+    def _maps_in(self, target: Target, output: Any) -> Iterator[tuple[str, Tensor, Tensor, Cells]]:
         assert self._batch is not None
         head = self._meanings.head(target.module)
         if head is not None and head.by_query:
             raise LayerError(f'{target.name} puts out one row per object query, which has no place in the image')
         geometry = self._batch.geometries[0]
         try:
-            found = maps_of(output, self._batch.input_shape, 1, target.path, target.name)
+            found = maps_of(
+                output, self._batch.input_shape, 1, target.path, target.name, self.placement.grids_of(target)
+            )
         except LayerError:
             if not target.optional:
                 raise
             return
         for item in found:
+            cells = self.placement.cells(target, item)
             features = item.features[0].detach()
             # Under autocast a reducer would run in half precision; statistics are float32.
             with torch.autocast(features.device.type, enabled=False):
                 # A copy: a reducer that writes to its weights must not spoil the next one's.
-                weights = _weights(geometry, tuple(features.shape[1:]), features.device).clone()
-                yield item.path, features, weights
+                weights = _weights(geometry, cells, tuple(features.shape[1:]), features.device).clone()
+                yield item.path, features, weights, cells
 
     def _feature_maps(self, recorder: ActivationRecorder, geometry: ImageGeometry) -> Iterator[FeatureMap]:
         for record in recorder.records:
@@ -178,7 +185,7 @@ class MapExtractor:
                     values=values,
                     layer=record.target.name,
                     shape=item.shape,
-                    stride=geometry.stride(item.shape[1:]),
+                    stride=item.cells.stride,
                     geometry=geometry,
                     path=item.path,
                     call=record.call,
@@ -191,6 +198,8 @@ class MapExtractor:
                     meaning=item.meaning.label,
                     noise=noise_of(item.reduction, values, item.shape[0], item.dtype),
                     features=None if item.features is None else _to_numpy(item.features),
+                    offset=item.cells.offset,
+                    stride_known=item.cells.known,
                 )
 
 
@@ -202,9 +211,9 @@ def _described(kind: str, channels: tuple[int | None, ...], meaning: Meaning) ->
 
 
 @lru_cache(maxsize=64)
-def _weights(geometry: ImageGeometry, shape: tuple[int, int], device: torch.device) -> Tensor:
+def _weights(geometry: ImageGeometry, cells: Cells, shape: tuple[int, int], device: torch.device) -> Tensor:
     """How much each cell counts, on the device; a copy for every map would make the host wait for the device."""
-    return torch.from_numpy(geometry.weights(shape)).to(device)
+    return torch.from_numpy(geometry.weights(shape, cells.stride, cells.offset)).to(device)
 
 
 def _to_numpy(features: Tensor) -> np.ndarray:

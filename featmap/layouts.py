@@ -5,8 +5,8 @@ A picture of something that is no map would be a lie, so what cannot be placed o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,8 +17,8 @@ from featmap.geometry import is_regular
 
 # Strides that token grids have: patches of 2^k pixels, of 14 and 7 (ViT), and what pooling makes of them.
 _TOKEN_STRIDES = (4, 8, 14, 16, 28, 32, 56, 64, 7, 2, 1, 128)
-# Tokens that stand before the grid: none, class, class + distillation, class + 4 registers, 4 registers.
-_EXTRA_TOKENS = (0, 1, 2, 5, 4)
+EXTRA_TOKENS = (0, 1, 2, 5, 4)
+"""Tokens that stand before the grid: none, class, class + distillation, class + 4 registers, 4 registers."""
 _LEVEL_STARTS = (4, 8, 16, 32)
 
 
@@ -67,6 +67,7 @@ def maps_of(
     batch: int = 1,
     path: Sequence[str] = (),
     layer: str = 'the layer',
+    grid_of: Callable[[str, Tensor], tuple[int, int] | None] | None = None,
 ) -> list[Map]:
     """The maps in what a layer returned.
 
@@ -76,6 +77,7 @@ def maps_of(
         batch: How many images the model was run on.
         path: Keys of the wanted part of the output; all of it by default.
         layer: The layer's name, for messages and to tell what kind of module it is.
+        grid_of: Given a path as text and its tensor of tokens, the (h, w) that they are known to form, or None.
 
     Raises:
         LayerError: where nothing in the output is a map of the image, with the reason.
@@ -88,6 +90,8 @@ def maps_of(
     maps: list[Map] = []
     reasons: list[str] = []
     for leaf in wanted:
+        if grid_of and not leaf.grid and isinstance(leaf.value, Tensor) and leaf.value.ndim == 3:
+            leaf = replace(leaf, grid=grid_of(leaf.label, leaf.value))
         try:
             maps.extend(_maps_of_leaf(leaf, input_shape, batch, layer))
         except _NoMapError as reason:
@@ -148,8 +152,8 @@ def _grids_of_tokens(
     tokens: Tensor, shape: str, leaf: Leaf, input_shape: tuple[int, int], names: list[str]
 ) -> list[Map]:
     count = tokens.shape[1]
-    if leaf.grid and leaf.grid[0] * leaf.grid[1] == count:
-        return [Map(leaf.label, _to_grid(tokens, leaf.grid))]
+    if leaf.grid and count - leaf.grid[0] * leaf.grid[1] in EXTRA_TOKENS:
+        return [Map(leaf.label, _to_grid(tokens[:, count - leaf.grid[0] * leaf.grid[1] :], leaf.grid))]
     # A head's rows are object queries, whose number may happen to fit a grid. Only its encoder has tokens of cells.
     in_head = any(name.endswith('head') for name in names) and 'encoder' not in names
     found = None if in_head else token_grid(count, input_shape)
@@ -173,7 +177,7 @@ def _grids_of_tokens(
 
 def token_grid(count: int, input_shape: tuple[int, int]) -> tuple[tuple[int, int], int] | None:
     """The (h, w) grid that ``count`` tokens form over the input, and how many extra tokens stand before it."""
-    for extra in _EXTRA_TOKENS:
+    for extra in EXTRA_TOKENS:
         for stride in _TOKEN_STRIDES:
             for grid in (_ceil_grid(input_shape, stride), _floor_grid(input_shape, stride)):
                 if grid[0] * grid[1] == count - extra:

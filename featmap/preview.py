@@ -14,10 +14,11 @@ from torch import Tensor
 
 from featmap.errors import LayerError, MissingOpError
 from featmap.escaping import escape
-from featmap.geometry import Stride
+from featmap.geometry import Cells, Stride
 from featmap.layers import Target, resolve
 from featmap.layouts import flatten, maps_of
 from featmap.models.detector import Detector
+from featmap.placement import Placement
 from featmap.recorder import ActivationRecorder
 
 
@@ -32,6 +33,7 @@ class LayerInfo:
         strides: The stride of every map; empty where the output is no map.
         parameters: How many numbers the layer and its parts learn.
         calls: How often it was called in the forward.
+        known: Whether the strides come of the operations that ran, and not of the sizes.
     """
 
     name: str
@@ -40,6 +42,7 @@ class LayerInfo:
     strides: tuple[Stride, ...]
     parameters: int
     calls: int
+    known: bool = True
 
 
 def measure(
@@ -60,30 +63,32 @@ def measure(
         roots = [target.name for target in resolve(detector.model, names)]
         everything = [t for t in everything if any(t.name == r or t.name.startswith(f'{r}.') for r in roots)]
     batch = detector.prepare([image])
-    geometry = batch.geometries[0]
+    placement = Placement(detector.model)
 
-    def describe(target: Target, output: Any) -> tuple[tuple[tuple[int, ...], ...], tuple[Stride, ...]]:
+    def describe(target: Target, output: Any) -> tuple[tuple[tuple[int, ...], ...], tuple[Cells, ...]]:
         try:
-            maps = maps_of(output, batch.input_shape, 1, layer=target.name)
+            maps = maps_of(output, batch.input_shape, 1, layer=target.name, grid_of=placement.grids_of(target))
         except LayerError:
             tensors = (leaf.value for leaf in flatten(output) if isinstance(leaf.value, Tensor))
             return tuple(tuple(tensor.shape) for tensor in tensors), ()
         shapes = tuple(tuple(item.features.shape[1:]) for item in maps)
-        return shapes, tuple(geometry.stride((shape[1], shape[2])) for shape in shapes)
+        return shapes, tuple(placement.cells(target, item) for item in maps)
 
     missing = None
     recorder = ActivationRecorder(detector.model, everything, describe, strict=False)
     try:
-        detector.predict(batch, recorder)
+        with placement.watched(batch.inputs, recorder.calls):
+            detector.predict(batch, recorder)
     except MissingOpError as error:
         missing = error
     first = {record.target: record.value for record in reversed(recorder.records)}
     layers = []
     for target in everything:
-        shapes, strides = first.get(target, ((), ()))
+        shapes, cells = first.get(target, ((), ()))
+        strides = tuple(each.stride for each in cells)
         parameters = sum(parameter.numel() for parameter in target.module.parameters())
-        calls = recorder.calls(target)
-        layers.append(LayerInfo(target.name, type(target.module).__name__, shapes, strides, parameters, calls))
+        calls, known = recorder.calls(target), all(each.known for each in cells)
+        layers.append(LayerInfo(target.name, type(target.module).__name__, shapes, strides, parameters, calls, known))
     return layers, missing
 
 
@@ -100,7 +105,7 @@ def print_layers(layers: Sequence[LayerInfo], console: Console | None = None) ->
             Text(escape(layer.name), style),
             Text(escape(layer.kind)),
             ', '.join('×'.join(map(str, shape)) for shape in layer.shapes) or '–',
-            ', '.join(_distinct(layer.strides)) or '–',
+            ', '.join(f'{"" if layer.known else "≈"}{stride}' for stride in _distinct(layer.strides)) or '–',
             f'{layer.parameters:,}',
             str(layer.calls) if layer.calls else 'never',
         )

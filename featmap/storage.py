@@ -237,6 +237,8 @@ def _map_entry(item: FeatureMap, key: str, arrays: dict[str, np.ndarray], featur
         'path': item.path,
         'shape': item.shape,
         'stride': item.stride,
+        'stride_known': item.stride_known,
+        'offset': item.offset,
         'reducer': item.reducer,
         'kind': item.kind,
         'channels': item.channels,
@@ -285,6 +287,8 @@ def _feature_map(entry: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Fea
         meaning=entry.get('meaning', ''),
         noise=entry.get('noise', ()),
         features=None if keys['features'] is None else arrays[keys['features']],
+        offset=_numbers(entry.get('offset', (0, 0))),
+        stride_known=bool(entry.get('stride_known', True)),
         **{name: entry[name] for name in ('layer', 'path', 'call', 'calls', 'reducer', 'kind')},
     )
 

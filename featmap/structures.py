@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from featmap.errors import DrawError
-from featmap.geometry import ImageGeometry, Stride, View
+from featmap.geometry import ImageGeometry, Offset, Stride, View
 from featmap.masks import Masks, Segments
 
 if TYPE_CHECKING:
@@ -64,6 +64,9 @@ class FeatureMap:
         meaning: Which output of a head this is, such as ``cls P3``; empty for other layers.
         noise: For each plane, how far apart its values may be by rounding alone; empty where that is not known.
         features: The full (C, h, w) output, where it was asked for.
+        offset: ``(oy, ox)`` in cells: cell ``i`` of an axis is centred on ``(i + 0.5 + o) · stride`` of the input.
+            Whole numbers are cells that convolutions without padding took away; a fraction is measured.
+        stride_known: Whether the stride comes of the operations that made the map, and not of its size.
     """
 
     values: np.ndarray
@@ -82,6 +85,8 @@ class FeatureMap:
     meaning: str = ''
     noise: tuple[float, ...] = ()
     features: np.ndarray | None = None
+    offset: Offset = (0.0, 0.0)
+    stride_known: bool = True
 
     @property
     def name(self) -> str:
@@ -91,7 +96,7 @@ class FeatureMap:
     @property
     def content(self) -> np.ndarray:
         """The (K, h', w') part of the values that lies on image content."""
-        rows, columns = self.geometry.content_cells(self.shape[1:], self.stride)
+        rows, columns = self.geometry.content_cells(self.shape[1:], self.stride, self.offset)
         return self.values[:, rows, columns]
 
     def check_image(self, image: np.ndarray) -> None:

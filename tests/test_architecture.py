@@ -28,6 +28,8 @@ FLOORS = [
     ['meaning'],
     ['layers'],
     ['layouts'],
+    ['tracing'],
+    ['placement'],
     ['recorder'],
     ['reducers'],
     ['targets'],

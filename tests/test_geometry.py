@@ -22,10 +22,14 @@ from tests.geometry_helpers import SCHEMES, flips_of, geometry_of, names
         ((512, 512), (512, 512), (1, 1)),
         ((64, 64), (1, 1), (64, 64)),
         ((256, 320), (512, 640), (0.5, 0.5)),
-        ((300, 300), (10, 10), (30, 30)),
-        ((300, 300), (5, 5), (60, 60)),
-        ((300, 300), (3, 3), (100, 100)),
         ((300, 300), (1, 1), (300, 300)),
+        # as exact, but less likely than a power of two
+        ((300, 300), (10, 10), (32, 32)),
+        ((300, 300), (5, 5), (64, 64)),
+        ((800, 1333), (25, 41), (32, 32)),
+        ((300, 300), (18, 18), (16, 16)),
+        # as whole as the quotient may be
+        ((60, 90), (20, 30), (3, 3)),
         # rounded up, as convolutions do
         ((300, 300), (38, 38), (8, 8)),
         ((300, 300), (19, 19), (16, 16)),
@@ -195,6 +199,16 @@ def test_content_cells(name, map_shape, rows, columns):
         for column in range(*columns):
             expected[row, column] = 1
     np.testing.assert_array_equal(weights, expected)
+
+
+def test_cells_that_are_offset_count_where_they_look():
+    geometry = ImageGeometry((300, 300), (300, 300))
+    # 3 cells of 64 pixels whose first is centred on 96: they reach from 64 to 256.
+    assert geometry.content_cells((3, 3), (64, 64), (1, 1)) == (slice(0, 3), slice(0, 3))
+    letterboxed = ImageGeometry((480, 640), (640, 640), offset=(0, 80))
+    assert letterboxed.content_cells((20, 20), (32, 32)) == (slice(2, 17), slice(0, 20))
+    assert letterboxed.content_cells((20, 20), (32, 32), (-0.25, 0)) == (slice(3, 18), slice(0, 20))
+    assert letterboxed.weights((20, 20), (32, 32), (-0.25, 0)).sum(axis=1).nonzero()[0].tolist() == list(range(3, 18))
 
 
 def test_content_smaller_than_a_cell_counts_the_cell_that_holds_its_middle():

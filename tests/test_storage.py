@@ -20,6 +20,7 @@ from tests.storage_helpers import (
     assert_same_array,
     assert_same_map,
     forge,
+    rewrite,
     round_trip,
     sidecar,
 )
@@ -144,6 +145,20 @@ def test_the_sidecar_tells_all_of_it(tmp_path):
     with np.load(path, allow_pickle=False) as archive:
         assert sorted(archive.files) == ['boxes', 'labels', 'map0', 'scores']
         assert_same_array(archive['map0'], item.values)
+
+
+def test_where_the_cells_lie_comes_back(tmp_path, suffix):
+    item = a_map(offset=(-0.4375, 1.25), stride_known=False)
+    (found,) = round_trip(tmp_path, a_record(item), suffix=suffix).maps
+    assert_same_map(found, item)
+    assert found.offset == (-0.4375, 1.25)
+
+
+def test_a_sidecar_that_says_nothing_of_offsets_is_of_nominal_cells(tmp_path, suffix):
+    path = save_maps(tmp_path / f'maps{suffix}', a_record(a_map()))
+    maps = [{k: v for k, v in entry.items() if k not in ('offset', 'stride_known')} for entry in sidecar(path)['maps']]
+    rewrite(path, maps=maps)
+    assert_same_map(load_maps(path).maps[0], a_map())
 
 
 def test_versions_name_what_is_installed():

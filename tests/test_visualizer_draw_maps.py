@@ -131,6 +131,12 @@ def test_a_map_of_another_image_is_refused():
         ({'channels': (0,)}, 'neck · channel 0 · 64×4×4 · stride 8 · 0 … 3'),
         ({'call': 2, 'calls': 5}, 'neck#2 · squeeze_mean · 64×4×4 · stride 8 · 0 … 3'),
         ({'call': 0, 'calls': 2, 'path': '[0]'}, 'neck#0[0] · squeeze_mean · 64×4×4 · stride 8 · 0 … 3'),
+        ({'stride_known': False}, 'neck · squeeze_mean · 64×4×4 · stride ≈ 8 · 0 … 3'),
+        ({'offset': (1, -2)}, 'neck · squeeze_mean · 64×4×4 · stride 8 · 2 … 3'),
+        (
+            {'offset': (-0.123, 0.4)},
+            'neck · squeeze_mean · 64×4×4 · stride 8 · calibrated →0.40 ↑0.12 cells · 0 … 3',
+        ),
     ],
 )
 def test_the_label_says_what_is_seen(fields, label):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from featmap.errors import GeometryError
-from featmap.geometry.strides import Stride, nominal_stride
+from featmap.geometry.strides import Offset, Stride, nominal_stride
 from featmap.geometry.view import View
 from featmap.geometry.warp import Warp, axis_of
 
@@ -112,20 +112,31 @@ class ImageGeometry:
         """Nominal stride ``(sy, sx)`` of a map of this height and width; see :func:`nominal_stride`."""
         return nominal_stride(self.input_shape, map_shape)
 
-    def content_cells(self, map_shape: tuple[int, int], stride: Stride | None = None) -> tuple[slice, slice]:
+    def content_cells(
+        self, map_shape: tuple[int, int], stride: Stride | None = None, offset: Offset = (0.0, 0.0)
+    ) -> tuple[slice, slice]:
         """Rows and columns whose cell centres lie on image content: the ones that statistics count.
 
-        At least one cell each way: content smaller than a cell counts the cell that holds its middle.
+        At least one cell each way: content smaller than a cell counts the cell that holds its middle. Cell ``i`` of an
+        axis has its centre at ``(i + 0.5 + offset) · stride``.
         """
-        return self._cells(map_shape, stride, 0.5)
+        return self._cells(map_shape, stride, offset, 0.5)
 
-    def weights(self, map_shape: tuple[int, int], stride: Stride | None = None) -> np.ndarray:
+    def weights(
+        self, map_shape: tuple[int, int], stride: Stride | None = None, offset: Offset = (0.0, 0.0)
+    ) -> np.ndarray:
         """How much each cell counts in statistics, (h, w) float32: 1 on image content, 0 on padding."""
         counts = np.zeros(map_shape, dtype=np.float32)
-        counts[self.content_cells(map_shape, stride)] = 1
+        counts[self.content_cells(map_shape, stride, offset)] = 1
         return counts
 
-    def warper(self, map_shape: tuple[int, int], stride: Stride | None = None, view: View | None = None) -> Warp:
+    def warper(
+        self,
+        map_shape: tuple[int, int],
+        stride: Stride | None = None,
+        view: View | None = None,
+        offset: Offset = (0.0, 0.0),
+    ) -> Warp:
         """The bilinear warp of a map of this height and width onto the original image, or a view of it.
 
         Un-padding, un-scaling, un-flipping and upsampling are one affine map, and a diagonal one, so each axis is
@@ -133,30 +144,34 @@ class ImageGeometry:
         does is extended to the image's edge.
         """
         sy, sx = stride or self.stride(map_shape)
-        rows, columns = self._cells(map_shape, (sy, sx), 0.0)
+        rows, columns = self._cells(map_shape, (sy, sx), offset, 0.0)
         height, width = self.content_shape
-        left, top = self.offset
+        left, top = self.offset[0] - offset[1] * sx, self.offset[1] - offset[0] * sy
         view = view or View.of(self.image_shape)
         return Warp(
             axis_of(view.rows, self.scale[1], height if self.flip[1] else None, top, sy, rows),
             axis_of(view.columns, self.scale[0], width if self.flip[0] else None, left, sx, columns),
         )
 
-    def warp(self, planes: np.ndarray, stride: Stride | None = None) -> np.ndarray:
+    def warp(self, planes: np.ndarray, stride: Stride | None = None, offset: Offset = (0.0, 0.0)) -> np.ndarray:
         """Put planes of (..., h, w) onto the original image: (..., H, W) float32.
 
         NaN, in all planes, where cells that are not finite in one of them contribute more than half.
         """
-        warped, visible = self.warper(planes.shape[-2:], stride).masked(np.asarray(planes, dtype=np.float32))
+        warped, visible = self.warper(planes.shape[-2:], stride, offset=offset).masked(
+            np.asarray(planes, dtype=np.float32)
+        )
         if visible is not None:
             warped[..., ~visible] = np.nan
         return warped
 
-    def _cells(self, map_shape: tuple[int, int], stride: Stride | None, margin: float) -> tuple[slice, slice]:
+    def _cells(
+        self, map_shape: tuple[int, int], stride: Stride | None, offset: Offset, margin: float
+    ) -> tuple[slice, slice]:
         """Cells of which more than ``margin`` (0: any part, 0.5: the centre) reaches into the content."""
         sy, sx = stride or self.stride(map_shape)
         height, width = self.content_shape
-        left, top = self.offset
+        left, top = self.offset[0] - offset[1] * sx, self.offset[1] - offset[0] * sy
         return (
             _span(top, height, sy, map_shape[0], margin),
             _span(left, width, sx, map_shape[1], margin),

@@ -76,7 +76,7 @@ def _mix(planes: np.ndarray, axis: Axis, dimension: int) -> np.ndarray:
 
 
 def axis_of(
-    places: np.ndarray, scale: float, flipped_extent: int | None, offset: int, stride: float, used: slice
+    places: np.ndarray, scale: float, flipped_extent: int | None, offset: float, stride: float, used: slice
 ) -> Axis:
     """The interpolation at these places (pixels,) of the original, continuous; ``used`` are the cells with content."""
     position = places * scale

@@ -78,7 +78,7 @@ def panels_of(
     ``heat`` gives one a plane; ``image`` one in all; ``segments`` one in colours without order; ``concepts`` one a
     plane and one that shows which plane is strongest where.
     """
-    warp = item.geometry.warper(item.shape[1:], item.stride, view)
+    warp = item.geometry.warper(item.shape[1:], item.stride, view, item.offset)
     cells = warp
     if look.interpolation == 'nearest':
         warp = warp.nearest()
@@ -111,7 +111,7 @@ def _panels(
 
 
 def label_of(item: FeatureMap, plane: int, scale: Range | None, norm: Norm, grid: bool = False) -> str:
-    """Layer and output index, channel or what else the plane shows, C×H×W, stride, value range."""
+    """Layer and output index, channel or what else the plane shows, C×H×W, stride, calibration, value range."""
     channels, rows, columns = item.shape
     channel = item.channels[plane] if item.channels and item.kind != 'image' else None
     shows = item.reducer if channel is None else f'channel {channel}'
@@ -121,6 +121,7 @@ def label_of(item: FeatureMap, plane: int, scale: Range | None, norm: Norm, grid
         item.names[plane] if plane < len(item.names) else shows,
         f'{channels}×{rows}×{columns}',
         _stride(item, grid),
+        *_moved(item),
     ]
     if scale is not None:
         parts.append(f'{scale} ({norm.note})' if norm.note and not item.ranges else str(scale))
@@ -130,12 +131,19 @@ def label_of(item: FeatureMap, plane: int, scale: Range | None, norm: Norm, grid
 def _stride(item: FeatureMap, grid: bool) -> str:
     """The stride and, where cells are drawn, the size of one in the original."""
     sy, sx = item.stride
-    text = f'stride {sy:.3g}' if sy == sx else f'stride {sy:.3g}×{sx:.3g}'
+    text = f'stride {"" if item.stride_known else "≈ "}' + (f'{sy:.3g}' if sy == sx else f'{sy:.3g}×{sx:.3g}')
     if not grid:
         return text
     high, wide = sy / item.geometry.scale[1], sx / item.geometry.scale[0]
     size = f'{wide:.3g}' if abs(wide / high - 1) < 0.01 else f'{wide:.3g}×{high:.3g}'
     return f'{text} = {size} px of the image'
+
+
+def _moved(item: FeatureMap) -> list[str]:
+    """How far calibration moved a map, with an arrow each way; nothing for whole cells, which padding decides."""
+    signs = (('↑', '↓'), ('←', '→'))
+    ways = [f'{sign[o > 0]}{abs(o):.2f}' for o, sign in zip(item.offset, signs) if not float(o).is_integer()]
+    return [f'calibrated {" ".join(reversed(ways))} cells'] if ways else []
 
 
 def sizes_of(geometry: ImageGeometry) -> str:

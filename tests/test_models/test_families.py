@@ -109,7 +109,7 @@ FAMILIES = [
            {'backbone': P2_TO_P5, 'neck': P3_TO_P7, 'backbone.layers.1.0': (8,)}, {NMS}),
     Family('mmdet::ssd/ssd300_coco.py',
            {'model.test_cfg.nms_pre': 20}, 5e-3,
-           (300, 300), {'backbone': (8, 16), 'neck': (8, 16, 30, 60, 100, 300)}, {NMS}),
+           (300, 300), {'backbone': (8, 16), 'neck': (8, 16, 32, 64, 64, 64)}, {NMS}),
     Family('mmdet::yolo/yolov3_d53_8xb8-320-273e_coco.py',
            {RESIZE: (256, 160)}, 5e-2,
            (160, 256), {'backbone': P3_TO_P5, 'neck': (32, 16, 8)}, {NMS}),
@@ -167,6 +167,7 @@ def test_family(family: Family, ops_called: set[str]) -> None:
     strides = [(stride, stride) for strides in family.strides.values() for stride in strides]
     assert [item.layer for item in result.maps] == layers
     assert [item.stride for item in result.maps] == strides
+    assert all(item.stride_known for item in result.maps)
     for item in result.maps:
         assert item.geometry.image_shape == (HEIGHT, WIDTH)
         assert item.geometry.input_shape == family.input_shape

@@ -1,0 +1,88 @@
+"""``Placement``: how the cells of each recorded map lie in the network input, as the model itself says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from featmap.geometry import Cells, Place, nominal_stride
+from featmap.layers import Target
+from featmap.layouts import Map
+from featmap.tracing import PlaceTrace
+
+Output = tuple[Target, int, str]
+"""One output of a layer: target, number of the call, and path as text."""
+
+
+@dataclass
+class _Seen:
+    """What one forward showed: grids of tokens, cells, and their places where the arithmetic is known all the way."""
+
+    grids: dict[Output, tuple[int, int]] = field(default_factory=dict)
+    cells: dict[Output, Cells] = field(default_factory=dict)
+    places: dict[Output, Place] = field(default_factory=dict)
+
+
+class Placement:
+    """Asks the first forward of each input size how the cells lie, and remembers it for the others.
+
+    Args:
+        model: The model.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._seen: dict[tuple[int, int], _Seen] = {}
+        self._now = _Seen()
+        self._size = (0, 0)
+        self._trace: PlaceTrace | None = None
+        self._calls: Callable[[Target], int] = lambda target: 1
+
+    @contextmanager
+    def watched(self, inputs: Tensor, calls: Callable[[Target], int]) -> Iterator[None]:
+        """Around a forward, inside which the other methods may be asked.
+
+        Args:
+            inputs: (N, C, H, W), the network input.
+            calls: How often a target has been called in this forward, the present call included.
+        """
+        self._size = size = (int(inputs.shape[-2]), int(inputs.shape[-1]))
+        self._calls = calls
+        if size in self._seen:
+            self._now = self._seen[size]
+            yield
+            return
+        self._now = _Seen()
+        self._trace = PlaceTrace(self._model, inputs)
+        try:
+            with self._trace:
+                yield
+            self._seen[size] = self._now
+        finally:
+            self._trace = None
+
+    def grids_of(self, target: Target) -> Callable[[str, Tensor], tuple[int, int] | None]:
+        """What :func:`featmap.layouts.maps_of` asks for tokens in the present call of the target."""
+
+        def grid_of(path: str, tokens: Tensor) -> tuple[int, int] | None:
+            output = (target, self._calls(target) - 1, path)
+            if self._trace and (grid := self._trace.grid(tokens)):
+                self._now.grids[output] = grid
+            return self._now.grids.get(output)
+
+        return grid_of
+
+    def cells(self, target: Target, found: Map) -> Cells:
+        """How the cells of a map that the present call of the target put out lie: (N, C, h, w)."""
+        output = (target, self._calls(target) - 1, found.path)
+        if self._trace:
+            if place := self._trace.place(found.features):
+                self._now.places[output] = place
+                self._now.cells[output] = Cells(place.stride, place.origin, known=True)
+            elif stride := self._trace.stride(found.features):
+                self._now.cells[output] = Cells(stride, known=True)
+        guess = Cells(nominal_stride(self._size, (found.features.shape[-2], found.features.shape[-1])))
+        return self._now.cells.get(output, guess)
