@@ -40,8 +40,10 @@ def draw_masks(image: np.ndarray, detections: Detections, fill: bool = True) -> 
     parts = {int(index): masks.part(index) for index in order}
     for index in order if fill else ():
         left, top, right, bottom = masks.windows[index]
-        under, part = picture[top:bottom, left:right], parts[index]
-        under[part] = np.round(under[part] * (1 - _FILL) + np.array(colors[index]) * _FILL).astype(np.uint8)
+        under = picture[top:bottom, left:right]
+        if under.size:
+            mixed = cv2.addWeighted(under, 1 - _FILL, np.full_like(under, colors[index]), _FILL, 0)
+            np.copyto(under, mixed, where=parts[index][..., None])
     for index in order:
         lines = contours(parts[index], (int(masks.windows[index, 0]), int(masks.windows[index, 1])))
         # No white edge as boxes have: the fill sets the line off the image, and a small mask would be all edge.
