@@ -165,7 +165,7 @@ class FeatMapVisualizer(Visualizer):
                 cells.append(Cell(picture, panel.label, bar, panel.scale))
             groups.append(cells)
         rendering = tile(Cell(original, SEPARATOR.join(head)), groups, self.arrangement, self.labels)
-        return add_legend(rendering, entries_of(detections)) if detections is not None and self.labels else rendering
+        return add_legend(rendering, entries_of(seen)) if seen is not None and self.labels else rendering
 
     def draw_sheets(
         self,

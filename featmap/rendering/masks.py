@@ -34,7 +34,7 @@ def draw_masks(image: np.ndarray, detections: Detections, fill: bool = True) -> 
     """A copy of an RGB image with the contours of instance masks, the best on top, and where asked lightly filled."""
     picture, masks = image.copy(), detections.masks
     assert masks is not None
-    width = max(line_width(image.shape) * 2 // 3 if fill else line_width(image.shape) // 2, 1)
+    width = max(line_width(image.shape) * 2 // 3 if fill else (line_width(image.shape) + 1) // 2, 1)
     order = np.argsort(detections.scores, kind='stable')
     colors = [color_of(detections, int(label)) for label in detections.labels]
     parts = {int(index): masks.part(index) for index in order}
