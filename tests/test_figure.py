@@ -84,7 +84,7 @@ def test_a_pdf_holds_fonts_as_truetype(tmp_path):
 
 def test_an_svg_holds_text_as_text(tmp_path):
     maps = [*outputs(2), fmap(layer='backbone.stage1'), fmap(planes(1, 2), layer='head', channels=(5, 7))]
-    save_figure(tmp_path / 'a.svg', FLAT, maps, detections(), title='a picture')
+    save_figure(tmp_path / 'a.svg', FLAT, maps, detections(), name='a picture')
     found = [node.text.strip() for node in ET.parse(tmp_path / 'a.svg').iter(f'{SVG}text')]
     for text in ('neck', 'backbone.stage1', 'head', 'a picture', 'channel 5', 'channel 7', 'cat 0.90'):
         assert text in found

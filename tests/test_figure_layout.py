@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from featmap.figure.style import applied
 from featmap.norm import Norm
 from featmap.rendering.panels import Look
 from featmap.structures import FeatureMap
@@ -80,7 +81,11 @@ def test_panels_have_the_shape_of_the_image(draw, shape, count):
     image = np.zeros((*shape, 3), np.uint8)
     for axes in draw([fmap(path=f'[{n}]', shape=shape) for n in range(count)], image=image).axes:
         if axes.get_label() != 'bar':
-            assert axes.bbox.height / axes.bbox.width == pytest.approx(shape[0] / shape[1], rel=1e-3)
+            # Edges lie between pixels.
+            assert axes.bbox.height == pytest.approx(
+                axes.bbox.width * shape[0] / shape[1], abs=max(1, shape[0] / shape[1])
+            )
+            assert axes.bbox.height == pytest.approx(round(axes.bbox.height), abs=1e-6)
 
 
 LONG = 'bbox_head.head_module.a_very_long_name_of_a_layer.that_goes_on.cls_preds.0.conv'
@@ -91,8 +96,8 @@ CASES = {
     'no map': ([], {}),
     'a narrow column': (outputs(3) + outputs(3, 'backbone'), {'width': 3.3}),
     'very narrow': (outputs(2) + outputs(2, 'backbone.stage3'), {'width': 1.0}),
-    'long names': (outputs(6, LONG) + outputs(2, 'neck'), {'title': 'a/picture/' * 9}),
-    'long names of single maps': ([fmap(layer=f'{LONG}.{n}') for n in range(6)], {'title': 'x' * 200}),
+    'long names': (outputs(6, LONG) + outputs(2, 'neck'), {'name': 'a/picture/' * 9}),
+    'long names of single maps': ([fmap(layer=f'{LONG}.{n}') for n in range(6)], {'name': 'x' * 200}),
     'long numbers': ([fmap([[-1.0001e-5, -1e-5]], path=f'[{n}]') for n in range(6)], {}),
     'shared by layers': (outputs(3) + outputs(2, 'backbone'), {'visualizer': Look(norm=Norm('layer'))}),
     'shared by all': (outputs(3) + outputs(8, 'backbone'), {'visualizer': Look(norm=Norm('run'))}),
@@ -110,20 +115,31 @@ def test_nothing_overlaps(draw, case, shape):
     maps, options = CASES[case]
     maps = [_moved(item, shape) for item in maps]
     figure = draw(maps, detections(), np.zeros((*shape, 3), np.uint8), dpi=150, **options)
+    overlap_nowhere(figure)
+
+
+def overlap_nowhere(figure) -> None:
+    """Texts, panels and bars stand within the figure, clear of each other."""
+    with applied({}):
+        found = extents(figure)
+    for name, box in found:
+        assert box.x0 >= -0.5, name
+        assert box.x1 <= figure.bbox.x1 + 0.5, name
+        assert box.y0 >= -1, name
+        assert box.y1 <= figure.bbox.y1 + 1, name
+    for (name, one), (other, two) in itertools.combinations(found, 2):
+        wide = min(one.x1, two.x1) - max(one.x0, two.x0)
+        high = min(one.y1, two.y1) - max(one.y0, two.y0)
+        assert min(wide, high) < 1.5, (name, other)
+
+
+def extents(figure) -> list:
     renderer = FigureCanvasAgg(figure).get_renderer()
     labels = [text for axes in axes_of(figure, 'bar') for text in (*axes.get_xticklabels(), *axes.get_yticklabels())]
     written = [text for text in (*figure.texts, *labels) if text.get_text()]
     boxes = [text.get_window_extent(renderer) for text in written] + [axes.bbox for axes in figure.axes]
     names = [text.get_text() for text in written] + [axes.get_label() for axes in figure.axes]
-    for name, box in zip(names, boxes):
-        assert box.x0 >= -0.5, name
-        assert box.x1 <= figure.bbox.x1 + 0.5, name
-        assert box.y0 >= -1, name
-        assert box.y1 <= figure.bbox.y1 + 1, name
-    for (name, one), (other, two) in itertools.combinations(zip(names, boxes), 2):
-        wide = min(one.x1, two.x1) - max(one.x0, two.x0)
-        high = min(one.y1, two.y1) - max(one.y0, two.y0)
-        assert min(wide, high) < 1.5, (name, other)
+    return list(zip(names, boxes))
 
 
 def _moved(item: FeatureMap, shape: tuple[int, int]) -> FeatureMap:

@@ -11,7 +11,6 @@ from featmap.norm import Norm
 from featmap.rendering.colors import categories, color_table
 from featmap.rendering.normalize import Range
 from featmap.rendering.panels import Look
-from featmap.structures import Detections
 from tests.figure_helpers import FLAT, axes_of, detections, fmap, outputs, planes, texts
 
 NAN = float('nan')
@@ -39,7 +38,7 @@ def norm(*args, **options) -> Look:
 
 def test_what_holds_for_all_panels_of_a_row_is_said_once(draw):
     figure = draw([*outputs(2), fmap(planes(1, 2), 'head', channels=(5, 7))])
-    assert texts(figure)[:1] == ['neck']
+    assert texts(figure).count('neck') == 1
     assert {'squeeze_mean · 8×2×2 · stride 16×24', '[0]', '[1]'} <= set(texts(figure))
     assert {'head', '8×2×2 · stride 16×24', 'channel 5', 'channel 7'} <= set(texts(figure))
 
@@ -55,7 +54,7 @@ def test_calls_are_told_apart(draw):
 
 
 def test_the_image_says_its_size_and_detections(draw):
-    figure = draw(outputs(1), detections(), title='$\\frac$ two\nlines')
+    figure = draw(outputs(1), detections(), name='$\\frac$ two\nlines')
     assert {'$\\frac$ two lines', '48×32 · 2 detections'} <= set(texts(figure))
 
 
@@ -67,20 +66,6 @@ def test_boxes_stand_on_every_panel_and_their_classes_on_the_image(draw):
         assert len(axes.texts) == 0
         outlines = {patch.get_bbox().bounds for patch in axes.patches}
         assert outlines == {(4, 8, 16, 22), (30, 4, 16, 16)}
-
-
-def test_a_class_is_not_written_over_a_better_one(draw):
-    boxes = np.array([[4, 12, 20, 30], [5, 12, 21, 31], [30, 12, 46, 30]], np.float32)
-    found = Detections(boxes, np.array([0.5, 0.9, 0.7]), np.zeros(3, int), ('cat',))
-    figure = draw(outputs(3), found)
-    assert [text.get_text() for text in axes_of(figure, 'image')[0].texts] == ['cat 0.90', 'cat 0.70']
-
-
-def test_no_class_hides_another_box(draw):
-    boxes = np.array([[4, 16, 20, 30], [5, 14, 8, 16]], np.float32)
-    found = Detections(boxes, np.array([0.9, 0.5]), np.zeros(2, int), ('cat',))
-    figure = draw(outputs(3), found)
-    assert [text.get_text() for text in axes_of(figure, 'image')[0].texts] == ['cat 0.50']
 
 
 def test_a_constant_map_says_its_value_and_has_no_bar(draw):
@@ -167,7 +152,7 @@ def test_bars_and_panels_have_the_colours_of_the_look(draw):
 
 def test_the_highest_colour_is_at_the_right_or_at_the_top(draw, tmp_path):
     table = color_table('viridis')
-    for look in (Look(table=table), Look(table=table, norm=Norm('layer'))):
+    for look in (Look(1.0, table), Look(1.0, table, Norm('layer'))):
         figure = draw(outputs(2), visualizer=look, dpi=200)
         picture = np.array(Image.open(tmp_path / 'figure.png').convert('RGB'))[::-1].astype(int)  # the origin below
         box = axes_of(figure, 'bar')[0].bbox

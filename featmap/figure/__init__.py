@@ -1,4 +1,4 @@
-"""One image's maps as a figure for print: text as text, and panels at the image's own resolution."""
+"""One image's maps as a figure for print: text as text, and panels with the pixels that they are printed with."""
 
 from __future__ import annotations
 
@@ -9,33 +9,120 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
 from featmap.errors import OptionError, OutputError
-from featmap.figure.sheet import Sheet
-from featmap.figure.tiles import Tile, break_rows, rows_of
+from featmap.figure.marks import Marks
+from featmap.figure.sheet import GAP, MARGIN, Caption, Sheet
+from featmap.figure.style import SMALLEST, AnyStyle, Type, applied, settings_of
+from featmap.figure.tiles import Canvas, Line, Tile, break_rows, rows_of
 from featmap.rendering.normalize import Range
 from featmap.rendering.panels import Look
+from featmap.rendering.text import printable
 from featmap.sinks import write_atomically
 from featmap.structures import Detections, FeatureMap
 
 if TYPE_CHECKING:
     from featmap.visualizer import FeatMapVisualizer
 
-_NARROWEST = 0.75  # inches from one panel to the next
+SUFFIXES = ('.pdf', '.svg', '.png')
+_BESIDE, _BELOW = 0.75, 0.9  # inches from one panel to the next at least, beside the image or below it
+_READABLE = 60.0  # points: panels that were narrower beside the image stand below it
 _METADATA: dict[str, dict[str, Any]] = {'.pdf': {'CreationDate': None}, '.svg': {'Date': None}, '.png': {}}
 _PIXELATED = b' style="image-rendering:crisp-edges;image-rendering:pixelated"'
-_STYLE: Any = {
-    'pdf.fonttype': 42,
-    'svg.fonttype': 'none',
-    'svg.hashsalt': 'featmap',
-    'image.composite_image': False,
-    # Texts are measured in DejaVu Sans, which comes with matplotlib; the others are for viewers of SVG.
-    'font.family': ['sans-serif'],
-    'font.sans-serif': ['DejaVu Sans', 'Verdana', 'Arial', 'Helvetica'],
-}
+
+
+class MapFigure(Figure):
+    """A figure of matplotlib's that keeps its own style, whatever the user's is, and shows itself in notebooks."""
+
+    def __init__(self, size: tuple[float, float], dpi: float, style: dict[str, Any]) -> None:
+        super().__init__(size, dpi=dpi)
+        self._style = style
+
+    def savefig(self, fname: Any, **options: Any) -> None:
+        """As matplotlib's; PDF and SVG hold the panels as they are."""
+        kind = options.get('format') or Path(str(fname)).suffix[1:]
+        mode = 'none' if str(kind).lower() in ('pdf', 'svg', 'svgz', 'eps', 'ps') else 'antialiased'
+        for image in (image for axes in self.axes if axes.get_label() != 'bar' for image in axes.images):
+            image.set_interpolation(mode)
+        with applied(self._style):
+            super().savefig(fname, **options)
+
+    def _repr_png_(self) -> bytes:
+        buffer = BytesIO()
+        self.savefig(buffer, format='png', dpi=self.dpi)
+        return buffer.getvalue()
+
+
+def draw_figure(
+    image: np.ndarray,
+    maps: Sequence[FeatureMap],
+    detections: Detections | None = None,
+    *,
+    name: str = 'image',
+    title: str = '',
+    visualizer: FeatMapVisualizer | Look | None = None,
+    run: Range | None = None,
+    window: tuple[int, int, int, int] | None = None,
+    dpi: float = 200,
+    width: float = 7.0,
+    columns: int = 6,
+    arrangement: tuple[int, int] | None = None,
+    labels: bool | None = None,
+    font_size: float | None = None,
+    style: AnyStyle = None,
+) -> MapFigure:
+    """The image, and right of it a row of panels for each layer; layers of one panel each share their rows.
+
+    Where the panels would be too narrow to read, in a single column, the image stands above them. A range stands on a
+    colour bar below its panel, or right of all panels that share it; ≤ and ≥ mark ends that values lie beyond. A
+    concept's frame has its colour in the panel of all concepts. Boxes have class and score on the image; where these
+    have no room, a number that a legend explains. No text is smaller than 5 points.
+
+    Args:
+        image: (H, W, 3) RGB uint8, the original.
+        maps: Maps of this image, in drawing order.
+        detections: Outlined on all panels; None for none.
+        name: Stands above the image.
+        title: Stands above everything.
+        visualizer: Whose look, arrangement and labels to use, or a :class:`Look`.
+        run: The range of the whole run, for the norm ``run``; by default that of these maps.
+        window: ``(left, top, right, bottom)`` of the part to show, in pixels; None for all of the image.
+        dpi: Pixels an inch: panels are resampled to their printed size, pixels being averaged, and never enlarged.
+        width: Of the figure, in inches. Its height follows from the shape of the image and the number of rows.
+        columns: The most panels side by side, the image not counted; fewer where they would be too small to read.
+        arrangement: Rows and columns for the planes of a map; what it has no places for makes further rows. By default
+            the visualizer's, else ``columns`` decides.
+        labels: Whether panels have titles; by default as the visualizer says.
+        font_size: Of the panels' titles in points, 5 to 24, by which the other texts go; by default the style's,
+            else 7.
+        style: A matplotlib style for fonts and colours: its name, a file, a dict of ``rcParams``, or a list of these.
+
+    Returns:
+        The figure, of which pyplot knows nothing; its axes are labelled ``image``, ``panel`` and ``bar``, and the unit
+        of the first two is a pixel of the original.
+
+    Raises:
+        DrawError: where a map holds no finite value on the image, or belongs to an image of another size.
+        OptionError: for an image that is none, sizes out of range, and an unknown style.
+    """
+    _check(image, maps, dpi, width, columns, font_size)
+    look = visualizer if isinstance(visualizer, Look) else getattr(visualizer, 'look', Look())
+    arrangement = arrangement or getattr(visualizer, 'arrangement', None)
+    labels = getattr(visualizer, 'labels', True) if labels is None else labels
+    canvas = Canvas(image, look, window)
+    settings = settings_of(style)
+    told = [f'{image.shape[1]}×{image.shape[0]}', *([] if detections is None else [detections.count])]
+    caption = Caption(printable(title), printable(name), tuple(told))
+    rows = rows_of(canvas, maps, run)
+    lines, above = _lines(rows, width, columns, arrangement[1] if arrangement else None)
+    with applied(settings):
+        type = Type(font_size or settings.get('font.size'), _texts(caption, rows, detections))
+        sheet = Sheet(canvas, caption, lines, width, type, detections, above, labels)
+        figure = MapFigure((width, math.ceil(sheet.height * dpi) / dpi), dpi, settings)
+        sheet.draw(figure, dpi)
+    return figure
 
 
 def save_figure(
@@ -43,69 +130,73 @@ def save_figure(
     image: np.ndarray,
     maps: Sequence[FeatureMap],
     detections: Detections | None = None,
-    *,
-    title: str = '',
-    visualizer: FeatMapVisualizer | Look | None = None,
-    run: Range | None = None,
-    dpi: float = 200,
-    width: float = 7.0,
-    columns: int = 6,
-) -> Figure:
-    """Write the image, and right of it a row of panels for each layer; layers of one panel each share their rows.
-
-    A range stands on a colour bar below its panel, or right of all panels that share it; ≤ and ≥ mark ends that values
-    lie beyond. A concept's frame has its colour in the panel of all concepts. Same arguments, same bytes.
+    **options: Any,
+) -> MapFigure:
+    """Draw as :func:`draw_figure` and write the figure; same arguments, same bytes.
 
     Args:
         path: Ends in ``.pdf``, ``.svg`` or ``.png``; folders are created.
-        image: (H, W, 3) RGB uint8, the original.
-        maps: Maps of this image, in drawing order.
-        detections: Outlined on all panels, with class and score on the image where there is room; None for none.
-        title: Stands above the image.
-        visualizer: Whose opacity, colours and rule of ranges to use, or these as a :class:`Look`.
-        run: The range of the whole run, for the norm ``run``; by default that of these maps.
-        dpi: Pixels an inch of a PNG. In a PDF or SVG, panels have all pixels of the image.
-        width: Of the figure, in inches. Its height follows from the shape of the image and the number of rows.
-        columns: The most panels side by side, the image not counted; fewer where they would be too small to read.
-
-    Returns:
-        The figure, of which pyplot knows nothing; its axes are labelled ``image``, ``panel`` and ``bar``.
+        image: As for :func:`draw_figure`.
+        maps: Likewise.
+        detections: Likewise.
+        **options: Likewise.
 
     Raises:
         OutputError: for another suffix, and where writing fails.
-        DrawError: where a map holds no finite value on the image, or belongs to an image of another size.
-        OptionError: for an image that is none, and for sizes out of range.
     """
-    path = Path(os.path.expanduser(path))
-    suffix = path.suffix.lower()
-    if suffix not in _METADATA:
-        raise OutputError(f'{str(path)!r} has the suffix {path.suffix!r}: expected one of {" ".join(_METADATA)}')
-    _check(image, maps, dpi, width, columns)
-    look = visualizer if isinstance(visualizer, Look) else visualizer.look if visualizer else Look()
-    parts = [f'{image.shape[1]}×{image.shape[0]}']
-    if detections is not None:
-        parts.append(detections.count)
-    original = Tile(image, ' '.join(title.split()) or 'image', tuple(parts))
-    lines = break_rows(rows_of(image, maps, look, run), max(min(columns, int(width / _NARROWEST) - 1), 1))
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_STYLE)
-        sheet = Sheet(original, lines, width, look.colors)
-        size = (width, sheet.height)
-        if suffix == '.png':  # whole pixels; Agg rounds down
-            size = ((round(width * dpi) + 1e-6) / dpi, (math.ceil(sheet.height * dpi) + 1e-6) / dpi)
-        figure = Figure(size, dpi=dpi, facecolor='white')
-        sheet.draw(figure, detections, resampled=suffix == '.png')
-        buffer = BytesIO()
-        figure.savefig(buffer, format=suffix[1:], dpi=dpi, metadata=_METADATA[suffix])
-    data = buffer.getvalue()
-    if figure.axes[0].get_position().width * width * 96 < image.shape[1]:
-        data = data.replace(_PIXELATED, b'')  # SVG viewers would leave pixels out rather than average them
-    write_atomically(path, data)
+    check_suffix(path)
+    figure = draw_figure(image, maps, detections, **options)
+    write_figure(path, figure)
     return figure
 
 
-def _check(image: np.ndarray, maps: Sequence[FeatureMap], dpi: float, width: float, columns: int) -> None:
+def write_figure(path: str | os.PathLike[str], figure: MapFigure) -> None:
+    """Write a figure in the format of the path's suffix, whole or not at all.
+
+    Raises:
+        OutputError: for a suffix that is no figure's, and where writing fails.
+    """
+    path, suffix = Path(os.path.expanduser(path)), check_suffix(path)
+    width, height = figure.get_size_inches()
+    if suffix == '.png':  # whole pixels; Agg rounds down
+        figure.set_size_inches(*((round(side * figure.dpi) + 1e-6) / figure.dpi for side in (width, height)))
+    buffer = BytesIO()
+    figure.savefig(buffer, format=suffix[1:], dpi=figure.dpi, metadata=_METADATA[suffix])
+    figure.set_size_inches(width, height)
+    data = buffer.getvalue()
+    pixels = figure.axes[0].images[0].get_size()[1]
+    if figure.axes[0].get_position().width * width * 96 < pixels:
+        data = data.replace(_PIXELATED, b'')  # SVG viewers would leave pixels out rather than average them
+    write_atomically(path, data)
+
+
+def check_suffix(path: str | os.PathLike[str]) -> str:
+    """The suffix of a figure's path, in small letters. Raises OutputError where it is no figure's."""
+    suffix = Path(path).suffix
+    if suffix.lower() not in SUFFIXES:
+        raise OutputError(f'{os.fspath(path)!r} has the suffix {suffix!r}: expected one of {" ".join(SUFFIXES)}')
+    return suffix.lower()
+
+
+def _lines(rows: dict[str, list[list[Tile]]], width: float, columns: int, asked: int | None) -> tuple[list[Line], bool]:
+    """The tiles in lines, and whether the image stands above them rather than beside the first."""
+    lines = break_rows(rows, max(min(columns, int(width / _BESIDE) - 1), 1), asked)
+    slots = 1 + max((len(line.tiles) for line in lines), default=0)
+    if not lines or (width * 72 - 2 * MARGIN + GAP) / slots - GAP >= _READABLE:
+        return lines, False
+    return break_rows(rows, max(min(columns, int(width / _BELOW)), 1), asked), True
+
+
+def _texts(caption: Caption, rows: dict[str, list[list[Tile]]], detections: Detections | None) -> list[str]:
+    tiles = [tile for row in rows.values() for each in row for tile in each]
+    found = [] if detections is None else Marks.texts(detections)
+    said = [text for tile in tiles for text in (tile.name, *tile.parts)]
+    return [caption.title, caption.name, *caption.parts, *found, *said]
+
+
+def _check(
+    image: np.ndarray, maps: Sequence[FeatureMap], dpi: float, width: float, columns: int, font_size: float | None
+) -> None:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise OptionError(f'expected an RGB image of shape (H, W, 3) and uint8, got {image.shape} of {image.dtype}')
     if not (10 <= dpi <= 2400 and 1 <= width <= 50 and columns >= 1):
@@ -113,5 +204,7 @@ def _check(image: np.ndarray, maps: Sequence[FeatureMap], dpi: float, width: flo
             f'a figure of dpi={dpi}, width={width} and columns={columns}: expected 10 to 2400 dots an inch, a width of '
             '1 to 50 inches, and at least one column'
         )
+    if font_size is not None and not SMALLEST <= font_size <= 24:
+        raise OptionError(f'font_size={font_size}: expected 5 to 24 points')
     for item in maps:
         item.check_image(image)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import cv2
 import numpy as np
 
+from featmap.geometry import View
 from featmap.rendering.colors import categories
 from featmap.rendering.normalize import Range, value_range
 from featmap.rendering.panels import Look, PanelImage, label_of, panels_of
@@ -17,16 +20,100 @@ from featmap.rendering.text import SEPARATOR
 from featmap.structures import FeatureMap
 
 
+class Canvas:
+    """The image that all panels show, or a window of it, at any size.
+
+    Args:
+        image: (H, W, 3) RGB uint8, the original.
+        look: How panels are coloured.
+        window: ``(left, top, right, bottom)`` of the part that is shown, in pixels of the original; None for all.
+    """
+
+    def __init__(self, image: np.ndarray, look: Look, window: tuple[int, int, int, int] | None = None) -> None:
+        self._image, self.look = image, look
+        self.whole = View.of(image.shape[:2], None, window)
+        self._made: dict[tuple[str, tuple[int, int]], np.ndarray] = {}
+
+    def view(self, shape: tuple[int, int]) -> View:
+        """What is shown at this height and width."""
+        return replace(self.whole, shape=shape)
+
+    def fitting(self, shape: tuple[int, int]) -> tuple[int, int]:
+        """The height and width to draw for so many printed pixels: no more than a whole image has."""
+        return min(self.whole.shape, shape) if self.whole.is_whole else shape
+
+    def picture(self, shape: tuple[int, int]) -> np.ndarray:
+        """The image at this height and width, its pixels averaged where there are fewer: (h, w, 3) RGB uint8."""
+        key = ('picture', shape)
+        if key not in self._made:
+            self._made[key] = self.view(shape).picture(self._image, smooth=self.look.interpolation == 'linear')
+        return self._made[key]
+
+    def backdrop(self, shape: tuple[int, int]) -> np.ndarray:
+        """What is under the heat at this height and width."""
+        key = ('backdrop', shape)
+        if key not in self._made:
+            self._made[key] = self.look.backdrop(self.picture(shape))
+        return self._made[key]
+
+    @property
+    def bar(self) -> np.ndarray:
+        """The colours of a bar over this image's light and dark parts: (N, 256, 3) RGB uint8."""
+        rows, columns = self.whole.shape
+        shrunk = min(256 / max(rows, columns), 1)
+        return self.look.bar(self.backdrop((max(round(rows * shrunk), 1), max(round(columns * shrunk), 1))))
+
+
+class Panels:
+    """The panels of one map, which are drawn when their size is known; their labels are known before."""
+
+    def __init__(self, canvas: Canvas, item: FeatureMap, scales: Sequence[Range]) -> None:
+        self._canvas, self._item, self._scales = canvas, item, scales
+        self._drawn: tuple[tuple[int, int], list[np.ndarray]] | None = None
+
+    def sketches(self) -> list[PanelImage]:
+        """The panels with all but a picture worth looking at."""
+        return list(self._panels((1, 1), replace(self._canvas.look, grid=False)))
+
+    def pictures(self, shape: tuple[int, int]) -> list[np.ndarray]:
+        """The panels at this height and width: (h, w, 3) RGB uint8."""
+        if self._drawn is None or self._drawn[0] != shape:
+            times = self._oversampling(shape)
+            large = (shape[0] * times, shape[1] * times)
+            pictures = [panel.image for panel in self._panels(large, self._canvas.look)]
+            if times > 1:
+                pictures = [cv2.resize(each, shape[::-1], interpolation=cv2.INTER_AREA) for each in pictures]
+            self._drawn = shape, pictures
+        return self._drawn[1]
+
+    def _panels(self, shape: tuple[int, int], look: Look) -> Iterator[PanelImage]:
+        return panels_of(self._canvas.backdrop(shape), self._item, self._scales, look, self._canvas.view(shape))
+
+    def _oversampling(self, shape: tuple[int, int]) -> int:
+        """How many times as large to draw, that no cell falls between two pixels; they are averaged then."""
+        item, whole = self._item, self._canvas.whole
+        cells = [side * scale / stride for side, scale, stride in
+                 zip(whole.shape, item.geometry.scale[::-1], item.stride)]  # fmt: skip
+        wanted = max(math.ceil(count / pixels) for count, pixels in zip(cells, shape))
+        most = max(math.ceil(side / pixels) for side, pixels in zip(whole.shape, shape))
+        return max(min(wanted, most), 1)
+
+
 @dataclass(frozen=True)
 class Tile:
-    """A panel, the name of its map and what else is told of it."""
+    """A panel, by its number among those of a map, the name of the map and what else is told of it."""
 
-    picture: np.ndarray
+    panels: Panels
+    number: int
     name: str
     parts: tuple[str, ...]
     scale: Range | None = None
     clipped: tuple[bool, bool] = (False, False)
     frame: Any = None
+
+    def picture(self, shape: tuple[int, int]) -> np.ndarray:
+        """The panel at this height and width: (h, w, 3) RGB uint8."""
+        return self.panels.pictures(shape)[self.number]
 
 
 @dataclass(frozen=True)
@@ -38,19 +125,18 @@ class Line:
     head: tuple[str, ...] = ()
 
 
-def rows_of(
-    image: np.ndarray, maps: Sequence[FeatureMap], look: Look, run: Range | None
-) -> dict[str, list[list[Tile]]]:
+def rows_of(canvas: Canvas, maps: Sequence[FeatureMap], run: Range | None) -> dict[str, list[list[Tile]]]:
     """The tiles of each map of each layer, layers in the order in which they come first."""
     rows: dict[str, list[list[Tile]]] = {}
-    for item, scales in zip(maps, scales_of(maps, look.norm, run)):
-        tiles = [_tile(item, index, panel, look) for index, panel in enumerate(panels_of(image, item, scales, look))]
+    for item, scales in zip(maps, scales_of(maps, canvas.look.norm, run)):
+        panels = Panels(canvas, item, scales)
+        tiles = [_tile(item, panels, number, each, canvas.look) for number, each in enumerate(panels.sketches())]
         rows.setdefault(item.layer, []).append(tiles)
     return rows
 
 
-def _tile(item: FeatureMap, index: int, panel: PanelImage, look: Look) -> Tile:
-    tile = Tile(panel.image, item.name, (), panel.scale)
+def _tile(item: FeatureMap, panels: Panels, index: int, panel: PanelImage, look: Look) -> Tile:
+    tile = Tile(panels, index, item.name, (), panel.scale)
     parts = panel.label[len(item.name + SEPARATOR) :].split(SEPARATOR)
     if item.kind == 'concepts':
         if index == len(item):
@@ -70,15 +156,19 @@ def _tile(item: FeatureMap, index: int, panel: PanelImage, look: Look) -> Tile:
     return replace(tile, parts=tuple(re.sub(r'(?<!\w)-(?=\d)', '−', part) for part in parts))
 
 
-def break_rows(rows: dict[str, list[list[Tile]]], limit: int) -> list[Line]:
-    """Rows broken into lines of about equal length, at most ``limit`` tiles; a map of several tiles starts a line."""
+def break_rows(rows: dict[str, list[list[Tile]]], limit: int, columns: int | None = None) -> list[Line]:
+    """Rows broken into lines of about equal length, at most ``limit`` tiles; a map of several tiles starts a line.
+
+    ``columns`` is the length of the lines of maps of several tiles, where it is asked for.
+    """
     if all(sum(map(len, row)) == 1 for row in rows.values()):
         return [Line('', line) for line in _broken([row[0][0] for row in rows.values()], limit)]
     lines: list[Line] = []
     for layer, row in rows.items():
         tiles = [tile for each in row for tile in each]
-        together = len(tiles) <= limit or len(tiles) == len(row)
-        for line in (line for each in ([tiles] if together else row) for line in _broken(each, limit)):
+        asked = columns if len(tiles) > len(row) else None
+        together = len(tiles) == len(row) or (asked is None and len(tiles) <= limit)
+        for line in (line for each in ([tiles] if together else row) for line in _broken(each, limit, asked)):
             name = line[0].name if len({tile.name for tile in line}) == 1 else layer
             common = [part for part in line[0].parts if all(part in tile.parts for tile in line)]
             bare = []
@@ -89,8 +179,9 @@ def break_rows(rows: dict[str, list[list[Tile]]], limit: int) -> list[Line]:
     return lines
 
 
-def _broken(tiles: list[Tile], limit: int) -> Iterator[tuple[Tile, ...]]:
-    length = -(-len(tiles) // -(-len(tiles) // limit)) if tiles else 1
+def _broken(tiles: list[Tile], limit: int, length: int | None = None) -> Iterator[tuple[Tile, ...]]:
+    if length is None:
+        length = -(-len(tiles) // -(-len(tiles) // limit)) if tiles else 1
     return (tuple(tiles[first : first + length]) for first in range(0, len(tiles), length))
 
 
