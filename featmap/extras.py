@@ -33,6 +33,7 @@ class Extras:
 
     Raises:
         OutputError: for a suffix that stands for no known format.
+        OptionError: for an unknown style of figures.
     """
 
     def __init__(self, output: Output, sources: Sequence[Source]) -> None:
@@ -51,6 +52,10 @@ class Extras:
                 pages = plan_outputs(sources, out_dir=path.with_suffix(''))
                 planned = [page.with_suffix(path.suffix) for page in pages]
             self._paths[name] = planned
+        if output.figure_style:  # a slip in its name should not cost the loading of a model
+            from featmap.figure.style import settings_of
+
+            settings_of(output.figure_style)
 
     def plan(self, pictures: Sequence[Path]) -> list[Path]:
         """Every file that the run will write: the pictures and the extra ones.
@@ -71,20 +76,10 @@ class Extras:
         """Write what was asked for of the image of this number in the run, and return the files."""
         written = []
         if 'figure' in self._paths:
-            from featmap.figure import save_figure
+            from featmap.figure import write_figure
 
             path = self._paths['figure'][number]
-            save_figure(
-                path,
-                result.original,
-                result.maps,
-                result.predictions,
-                visualizer=inferencer.visualizer,
-                title=result.name,
-                run=inferencer.run,
-                dpi=self.output.dpi,
-                width=self.output.figure_width,
-            )
+            write_figure(path, result.figure(**self._figure_options()))
             written.append(path)
         for name in ('save_maps', 'save_features'):
             if name in self._paths:
@@ -94,6 +89,17 @@ class Extras:
                 save_maps(path, inferencer.record(result), features=name == 'save_features')
                 written.append(path)
         return written
+
+    def _figure_options(self) -> dict[str, Any]:
+        chosen = self.output
+        return {
+            'title': chosen.figure_title or '',
+            'dpi': chosen.dpi,
+            'width': chosen.figure_width,
+            'columns': chosen.columns,
+            'font_size': chosen.font_size,
+            'style': chosen.figure_style,
+        }
 
     def save_basis(self, inferencer: Any) -> list[Path]:
         """Write the basis that was fitted on the run, if it was asked for, and return its path."""

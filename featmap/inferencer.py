@@ -146,7 +146,9 @@ class FeatMapInferencer:
             for page, rendering in enumerate(renderings):
                 tag = Path(name).stem if len(renderings) == 1 else f'{Path(name).stem}_{page + 1}'
                 self.visualizer.add_image(tag, rendering.image, step)
-        return Result(name, renderings, maps, detections, pixels, location)
+        alike = ('look', 'arrangement', 'labels')
+        drawn = {each: getattr(self.visualizer, each) for each in alike if hasattr(self.visualizer, each)}
+        return Result(name, renderings, maps, detections, pixels, location, {**drawn, 'run': self.run})
 
     def compute(self, image: np.ndarray) -> tuple[tuple[FeatureMap, ...], Detections | None]:
         """The reduced maps of one (H, W, 3) RGB uint8 image, and its detections where they are wanted."""

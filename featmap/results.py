@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from featmap.errors import OutputError
 from featmap.sinks import exact_file, save_image
 from featmap.structures import Detections, FeatureMap, Rendering
+
+if TYPE_CHECKING:
+    from featmap.figure import MapFigure
+
+FIGURES = ('.pdf', '.svg')
+"""Suffixes of files that hold a figure rather than the picture."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,7 @@ class Result:
         predictions: The detections that are drawn; None where they were not asked for.
         original: The image itself, (H, W, 3) RGB uint8.
         location: The path or URL that it was read from; empty for an array.
+        figure_options: How :meth:`figure` draws where it is told nothing else: as the picture was drawn.
     """
 
     name: str
@@ -32,6 +40,7 @@ class Result:
     predictions: Detections | None = field(repr=False)
     original: np.ndarray = field(repr=False)
     location: str = ''
+    figure_options: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def rendering(self) -> Rendering:
@@ -43,10 +52,23 @@ class Result:
         """The picture, or its first page: (H, W, 3) RGB uint8."""
         return self.rendering.image
 
+    def figure(self, **options: Any) -> MapFigure:
+        """The maps as a matplotlib figure for print, which shows itself in notebooks.
+
+        Args:
+            **options: Those of :func:`featmap.figure.draw_figure`: ``width`` in inches, ``dpi``, ``title``,
+                ``columns``, ``font_size``, ``style``, ``arrangement``, ``labels`` and others.
+        """
+        from featmap.figure import draw_figure
+
+        chosen = {'name': self.name, **self.figure_options, **options}
+        return draw_figure(self.original, self.maps, self.predictions, **chosen)
+
     def save(self, path: str | Path, quality: int = 95) -> Path:
         """Write the picture and return its path; the suffix chooses the format, none means PNG.
 
-        Of several pages the second goes to ``name.page2.png``, and so on. ``quality`` is for JPEG and WebP: 1 to 100.
+        ``.pdf`` and ``.svg`` hold the :meth:`figure`. Of several pages of the picture the second goes to
+        ``name.page2.png``, and so on. ``quality`` is for JPEG and WebP: 1 to 100.
         """
         return self.save_pages(path, quality=quality)[0]
 
@@ -61,6 +83,11 @@ class Result:
         Raises:
             OutputError: before anything is written, where a page would overwrite one of them.
         """
+        if Path(path).suffix.lower() in FIGURES:
+            from featmap.figure import write_figure
+
+            write_figure(path, self.figure())
+            return [Path(path).expanduser()]
         target = exact_file(path)
         pages = [target]
         for number in range(2, len(self.renderings) + 1):

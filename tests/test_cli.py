@@ -114,6 +114,21 @@ def test_the_command_line_wins_over_the_config(draw, tmp_path):
     np.testing.assert_array_equal(draw(*options, config=config), draw(*options))
 
 
+def test_a_figure_takes_its_options(run, photo, tmp_path):
+    done = run(
+        *ARGS, '--figure', tmp_path / 'f.svg', '--out-file', tmp_path / 'p.png', '--figure-title', 'A title', '--dpi',
+        '60', '--figure-style', 'dark_background', '--font-size', '9', '--columns', '1', '--figure-width', '3.5'
+    )  # fmt: skip
+    assert done.status == 0, done.err
+    text = (tmp_path / 'f.svg').read_text()
+    assert 'A title' in text
+    assert 'font: 9px' in text or 'font-size: 9px' in text
+    assert 'width="252pt"' in text
+    options = {'title': 'A title', 'dpi': 60, 'style': 'dark_background', 'font_size': 9, 'columns': 1, 'width': 3.5}
+    in_python(photo).figure(**options).savefig(tmp_path / 'own.svg', metadata={'Date': None})
+    assert (tmp_path / 'own.svg').read_text().count('<image') == text.count('<image') > 2
+
+
 def test_ranking_by_magnitude_can_choose_other_channels(run, photo):
     """A layer before its activation: negative answers are as large as positive ones."""
     names = ('backbone.stage4.1.main_conv.bn', 'backbone.stage3.0.bn', 'backbone.stage2.0.bn')
@@ -243,6 +258,12 @@ def test_pictures_of_a_folder_in_another_format(run, photo, suffix):
         (['--topk', '3', '--channel-reduction', 'eigen'], '--topk goes with --channel-reduction None or topk, got eig'),
         (['--dpi', '300'], '--dpi goes with --figure'),
         (['--figure-width', '3'], '--figure-width goes with --figure'),
+        (['--figure-title', 'T'], '--figure-title goes with --figure'),
+        (['--figure-style', 'ggplot'], '--figure-style goes with --figure'),
+        (['--font-size', '8'], '--font-size goes with --figure'),
+        (['--figure', 'f.pdf', '--font-size', '4'], 'expected a number from 5 to 24'),
+        (['--columns', '2'], '--columns goes with --figure'),
+        (['--figure', 'f.pdf', '--columns', '0'], 'expected 1 or more'),
         (['--norm', 'maps'], '--norm maps: expected map, layer, run'),
         (['--norm', '1,0'], '--norm 1,0: expected the lower end first'),
         (['--norm', '-1,1'], 'a negative lower end takes an equals sign: --norm=-1,1'),

@@ -21,6 +21,7 @@ from PIL import Image
 from featmap.errors import DrawError, OptionError, OutputError
 from featmap.figure import save_figure
 from featmap.rendering.panels import Look
+from featmap.structures import Detections
 from tests.conftest import ROOT, files_under
 from tests.figure_helpers import FLAT, axes_of, detections, fmap, outputs, planes
 
@@ -106,17 +107,64 @@ def embedded(path) -> list[np.ndarray]:
 
 def test_an_svg_holds_every_pixel_of_every_panel(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
-    save_figure(tmp_path / 'a.svg', image, [fmap(shape=(64, 96), values=[[1, 1]])], visualizer=Look(alpha=0.0))
+    save_figure(tmp_path / 'a.svg', image, [fmap(shape=(64, 96), values=[[1, 1]])], look=Look(alpha=0.0))
     first, second = embedded(tmp_path / 'a.svg')
     assert (first == image).all()
     assert (second == image).all()
 
 
-def test_a_pdf_holds_the_pixels_of_the_image_and_no_more(tmp_path):
+def test_a_pdf_holds_the_pixels_of_a_small_image_and_no_more(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
     save_figure(tmp_path / 'a.pdf', image, [fmap(shape=(64, 96))])
     sizes = [size[:2] for size in embedded(tmp_path / 'a.pdf')]
     assert sizes.count((64, 96)) == 2
+
+
+@pytest.mark.parametrize('dpi', [50, 200])
+def test_panels_of_a_pdf_have_the_pixels_that_they_are_printed_with(tmp_path, dpi):
+    image = np.random.default_rng(0).integers(0, 256, (800, 1200, 3), np.uint8)
+    figure = save_figure(tmp_path / 'a.pdf', image, outputs(3, shape=(800, 1200)), dpi=dpi)
+    width, height = figure.get_size_inches() * dpi
+    box = axes_of(figure, 'image')[0].get_position()
+    shape = (box.height * height, box.width * width)
+    assert shape == pytest.approx([round(side) for side in shape])  # whole pixels
+    sizes = [size[:2] for size in embedded(tmp_path / 'a.pdf')]
+    assert sizes.count(tuple(round(side) for side in shape)) == 4
+
+
+def test_pixels_are_averaged_in_a_pdf_and_between_pixels_nothing_is_lost(tmp_path):
+    image = np.zeros((600, 900, 3), np.uint8)
+    image[::2, ::2] = image[1::2, 1::2] = 200
+    values = np.zeros((600, 900))
+    values[100, 200] = 1  # a single cell, which is smaller than a pixel in print
+    figure = save_figure(tmp_path / 'a.svg', image, [fmap(values, shape=(600, 900))], dpi=60, look=Look(1.0))
+    shown, heat = embedded(tmp_path / 'a.svg')[:2]
+    assert shown.shape == heat.shape
+    assert shown.shape[1] < 300
+    assert np.abs(shown[2:-2, 2:-2].astype(int) - 100).max() <= 5
+    row, column = np.argwhere((heat != heat[-1, -1]).any(axis=-1))[0]
+    assert (row / heat.shape[0], column / heat.shape[1]) == pytest.approx((1 / 6, 2 / 9), abs=2 / heat.shape[0])
+    assert axes_of(figure, 'image')[0].bbox.width == pytest.approx(shown.shape[1])
+
+
+def test_a_photograph_of_twelve_megapixels_makes_a_small_file(tmp_path):
+    rng = np.random.default_rng(0)
+    image = np.kron(rng.integers(0, 256, (300, 400, 3), np.uint8), np.ones((10, 10, 1), np.uint8))
+    save_figure(tmp_path / 'a.pdf', image, outputs(3, shape=(3000, 4000)))
+    assert (tmp_path / 'a.pdf').stat().st_size < 1e6
+
+
+def test_a_window_shows_a_part_of_the_image_and_its_boxes(tmp_path):
+    image = np.zeros((64, 96, 3), np.uint8)
+    image[10:40, 20:60] = 200
+    found = Detections(
+        np.array([[25, 15, 35, 30], [70, 50, 90, 60]], np.float32), np.array([0.9, 0.5]), np.zeros(2, int)
+    )
+    figure = save_figure(tmp_path / 'a.png', image, [fmap(shape=(64, 96))], found, window=(20, 10, 60, 40))
+    (corner,) = axes_of(figure, 'image')
+    assert (corner.images[0].get_array() == 200).all()
+    assert [text.get_text() for text in corner.texts] == ['0 0.90']
+    assert corner.bbox.height == pytest.approx(corner.bbox.width * 30 / 40, abs=1)
 
 
 def test_pixels_of_a_tiny_image_stay_squares(tmp_path):

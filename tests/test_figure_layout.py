@@ -99,9 +99,9 @@ CASES = {
     'long names': (outputs(6, LONG) + outputs(2, 'neck'), {'name': 'a/picture/' * 9}),
     'long names of single maps': ([fmap(layer=f'{LONG}.{n}') for n in range(6)], {'name': 'x' * 200}),
     'long numbers': ([fmap([[-1.0001e-5, -1e-5]], path=f'[{n}]') for n in range(6)], {}),
-    'shared by layers': (outputs(3) + outputs(2, 'backbone'), {'visualizer': Look(norm=Norm('layer'))}),
-    'shared by all': (outputs(3) + outputs(8, 'backbone'), {'visualizer': Look(norm=Norm('run'))}),
-    'percentiles': (outputs(6), {'visualizer': Look(norm=Norm('percentile', 1, 99, symmetric=True))}),
+    'shared by layers': (outputs(3) + outputs(2, 'backbone'), {'look': Look(norm=Norm('layer'))}),
+    'shared by all': (outputs(3) + outputs(8, 'backbone'), {'look': Look(norm=Norm('run'))}),
+    'percentiles': (outputs(6), {'look': Look(norm=Norm('percentile', 1, 99, symmetric=True))}),
     'concepts': ([fmap(planes(1, 2, 3), kind='concepts', names=('concept 1, 50%', 'b', 'c'))] + outputs(2, 'b'), {}),
 }
 
@@ -138,6 +138,9 @@ def extents(figure) -> list:
     labels = [text for axes in axes_of(figure, 'bar') for text in (*axes.get_xticklabels(), *axes.get_yticklabels())]
     written = [text for text in (*figure.texts, *labels) if text.get_text()]
     boxes = [text.get_window_extent(renderer) for text in written] + [axes.bbox for axes in figure.axes]
+    for text, box in zip(written, boxes):
+        if text.get_text().startswith('\n'):  # the first of both lines is empty
+            box.y1 = (box.y0 + box.y1) / 2
     names = [text.get_text() for text in written] + [axes.get_label() for axes in figure.axes]
     return list(zip(names, boxes))
 

@@ -120,19 +120,19 @@ def test_concepts_have_the_colours_of_their_frames(draw):
     ],
 )
 def test_each_range_has_one_bar(draw, maps, look, expected, right):
-    figure = draw(maps, visualizer=look)
+    figure = draw(maps, look=look)
     assert ticks(figure) == expected
     assert upright(figure) == right
 
 
 def test_the_range_of_the_run_is_that_given(draw):
-    figure = draw(outputs(2), visualizer=norm('run'), run=Range(-10, 30))
+    figure = draw(outputs(2), look=norm('run'), run=Range(-10, 30))
     assert ticks(figure) == [['−10', '30', '0']]
     assert any('scale: run' in text for text in texts(figure))
 
 
 def test_a_shared_bar_reaches_over_its_rows(draw):
-    figure = draw(outputs(2) + outputs(2, 'b'), visualizer=norm('run'))
+    figure = draw(outputs(2) + outputs(2, 'b'), look=norm('run'))
     (bar,) = (axes.get_position() for axes in axes_of(figure, 'bar'))
     panels = [axes.get_position() for axes in axes_of(figure, 'panel')]
     assert bar.y1 == pytest.approx(max(box.y1 for box in panels))
@@ -142,7 +142,7 @@ def test_a_shared_bar_reaches_over_its_rows(draw):
 
 def test_bars_and_panels_have_the_colours_of_the_look(draw):
     table = color_table('viridis')
-    figure = draw([fmap([[0, 1]])], visualizer=Look(alpha=1.0, table=table))
+    figure = draw([fmap([[0, 1]])], look=Look(alpha=1.0, table=table))
     (bar,), (panel,) = axes_of(figure, 'bar'), axes_of(figure, 'panel')
     assert (bar.images[0].get_array() == table[None]).all()
     shown = panel.images[0].get_array()
@@ -153,18 +153,9 @@ def test_bars_and_panels_have_the_colours_of_the_look(draw):
 def test_the_highest_colour_is_at_the_right_or_at_the_top(draw, tmp_path):
     table = color_table('viridis')
     for look in (Look(1.0, table), Look(1.0, table, Norm('layer'))):
-        figure = draw(outputs(2), visualizer=look, dpi=200)
+        figure = draw(outputs(2), look=look, dpi=200)
         picture = np.array(Image.open(tmp_path / 'figure.png').convert('RGB'))[::-1].astype(int)  # the origin below
         box = axes_of(figure, 'bar')[0].bbox
         near, far = (int(box.y0) + 4, int(box.x0) + 4), (int(box.y1) - 4, int(box.x1) - 4)
         assert np.abs(picture[near] - table[0]).max() < 30
         assert np.abs(picture[far] - table[255]).max() < 30
-
-
-def test_a_visualizer_lends_its_look(draw):
-    from featmap.visualizer import FeatMapVisualizer
-
-    visualizer = FeatMapVisualizer('figure', alpha=1.0, colormap='gray', norm='0,9')
-    figure = draw(outputs(2), visualizer=visualizer)
-    assert ticks(figure) == [['0', '9']]
-    assert (axes_of(figure, 'bar')[0].images[0].get_array()[0] == 0).all()

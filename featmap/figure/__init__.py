@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -22,9 +22,6 @@ from featmap.rendering.panels import Look
 from featmap.rendering.text import printable
 from featmap.sinks import write_atomically
 from featmap.structures import Detections, FeatureMap
-
-if TYPE_CHECKING:
-    from featmap.visualizer import FeatMapVisualizer
 
 SUFFIXES = ('.pdf', '.svg', '.png')
 _BESIDE, _BELOW = 0.75, 0.9  # inches from one panel to the next at least, beside the image or below it
@@ -62,14 +59,14 @@ def draw_figure(
     *,
     name: str = 'image',
     title: str = '',
-    visualizer: FeatMapVisualizer | Look | None = None,
+    look: Look | None = None,
     run: Range | None = None,
     window: tuple[int, int, int, int] | None = None,
     dpi: float = 200,
     width: float = 7.0,
     columns: int = 6,
     arrangement: tuple[int, int] | None = None,
-    labels: bool | None = None,
+    labels: bool = True,
     font_size: float | None = None,
     style: AnyStyle = None,
 ) -> MapFigure:
@@ -86,15 +83,15 @@ def draw_figure(
         detections: Outlined on all panels; None for none.
         name: Stands above the image.
         title: Stands above everything.
-        visualizer: Whose look, arrangement and labels to use, or a :class:`Look`.
+        look: How panels are coloured, and the rule of their ranges.
         run: The range of the whole run, for the norm ``run``; by default that of these maps.
         window: ``(left, top, right, bottom)`` of the part to show, in pixels; None for all of the image.
         dpi: Pixels an inch: panels are resampled to their printed size, pixels being averaged, and never enlarged.
         width: Of the figure, in inches. Its height follows from the shape of the image and the number of rows.
         columns: The most panels side by side, the image not counted; fewer where they would be too small to read.
-        arrangement: Rows and columns for the planes of a map; what it has no places for makes further rows. By default
-            the visualizer's, else ``columns`` decides.
-        labels: Whether panels have titles; by default as the visualizer says.
+        arrangement: Rows and columns for the planes of a map; what it has no places for makes further rows. None leaves
+            it to ``columns``.
+        labels: Whether the image and panels have titles.
         font_size: Of the panels' titles in points, 5 to 24, by which the other texts go; by default the style's,
             else 7.
         style: A matplotlib style for fonts and colours: its name, a file, a dict of ``rcParams``, or a list of these.
@@ -108,10 +105,7 @@ def draw_figure(
         OptionError: for an image that is none, sizes out of range, and an unknown style.
     """
     _check(image, maps, dpi, width, columns, font_size)
-    look = visualizer if isinstance(visualizer, Look) else getattr(visualizer, 'look', Look())
-    arrangement = arrangement or getattr(visualizer, 'arrangement', None)
-    labels = getattr(visualizer, 'labels', True) if labels is None else labels
-    canvas = Canvas(image, look, window)
+    canvas = Canvas(image, look or Look(), window)
     settings = settings_of(style)
     told = [f'{image.shape[1]}×{image.shape[0]}', *([] if detections is None else [detections.count])]
     caption = Caption(printable(title), printable(name), tuple(told))

@@ -175,6 +175,21 @@ class Output:
     figure_width: float = option(
         7.0, number('IN', 1, 50), 'width of the figure in inches', '7', COMMAND, (with_option('figure'),)
     )
+    figure_title: str | None = option(
+        None, text('TEXT', 'a text'), 'title above the figure', places=COMMAND, rules=(with_option('figure'),)
+    )
+    font_size: float | None = option(
+        None, number('PT', 5, 24), 'size of the labels of the figure in points', '7', COMMAND, (with_option('figure'),)
+    )
+    figure_style: tuple[str, ...] = option(
+        (), names('STYLE', 'a style of matplotlib, or a file'),
+        'matplotlib styles for the fonts and colours of the figure: names or files', places=COMMAND,
+        rules=(with_option('figure'),),
+    )  # fmt: skip
+    columns: int = option(
+        6, whole('N', '1 or more', lambda n: n > 0), 'the most panels side by side in the figure', '6', COMMAND,
+        (with_option('figure'),),
+    )  # fmt: skip
     save_maps: str | None = option(
         None, file(), 'also the reduced maps: `.npz` or `.safetensors`, with a `.json` beside it', places=COMMAND
     )
