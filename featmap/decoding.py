@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from featmap.errors import SourceError, first_line
+from featmap.wording import option as written
 
 # fmt: off
 IMAGE_SUFFIXES = (
@@ -206,7 +207,7 @@ def _check_size(size: tuple[int, int], what: str, name: str, max_pixels: int) ->
     if width * height > max_pixels:
         raise SourceError(
             f'{name!r} has {width} x {height} {what}, over the limit of {max_pixels / 10**6:g} million (the file may '
-            'be a decompression bomb): scale it down, cut it up, or raise the limit (max_pixels)'
+            f'be a decompression bomb): scale it down, cut it up, or raise the limit by {written("max_pixels")}'
         )
 
 

@@ -190,7 +190,7 @@ def _color(given: Any) -> tuple[int, int, int] | None:
     """Three whole numbers from 0 to 255, or None."""
     try:
         red, green, blue = (int(part) for part in given)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return (red, green, blue) if all(0 <= part <= 255 for part in (red, green, blue)) else None
 

@@ -16,10 +16,22 @@ from featmap.download import is_url
 from featmap.errors import CheckpointError
 from featmap.models.checkpoint_files import read_file
 from featmap.models.download import fetch
+from featmap.models.unpickling import LeftOut
+from featmap.schema import SchemaError, many, maybe, record, text
 
 # Where training tools keep the weights, MMEngine's own first.
 _WEIGHT_KEYS = ('state_dict', 'model', 'model_state_dict', 'module')
 _DATA_PARALLEL = 'module.'
+
+
+def _names(value: Any, place: str) -> Any:
+    """The classes: one name, or several."""
+    name = text(1000)
+    return name(value, place) if isinstance(value, str) else many(name, most=100_000)(value, place)
+
+
+_CLASSES = {key: maybe(_names) for key in ('classes', 'CLASSES', 'Classes')}
+_META = record({}, {**_CLASSES, 'dataset_meta': maybe(record({}, _CLASSES))})
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,8 +124,11 @@ def load_checkpoint(path_or_url: str | Path, trust: bool = False) -> Checkpoint:
     state_dict = _state_dict_in(content)
     if not state_dict:
         raise CheckpointError(f"'{source}' has no weights in it: it holds {_described(content)}, not a state dict")
-    meta = content.get('meta')
-    return Checkpoint(state_dict, dict(meta) if isinstance(meta, Mapping) else {}, source, path)
+    try:
+        meta = _META(_without_left_out(content.get('meta')), 'meta')
+    except SchemaError as error:
+        raise CheckpointError(f"'{source}' is damaged, or no detector's: {error}") from error
+    return Checkpoint(state_dict, meta, source, path)
 
 
 def apply_weights(model: nn.Module, checkpoint: Checkpoint) -> WeightReport:
@@ -153,6 +168,17 @@ def apply_weights(model: nn.Module, checkpoint: Checkpoint) -> WeightReport:
         unexpected=_weights(unexpected),
         mismatched=mismatched,
     )
+
+
+def _without_left_out(meta: Any) -> Any:
+    """What training noted, without what was not loaded, such as arrays, and without names that are no text."""
+    if not isinstance(meta, Mapping):
+        return {}
+    return {
+        key: _without_left_out(value) if key == 'dataset_meta' and isinstance(value, Mapping) else value
+        for key, value in meta.items()
+        if isinstance(key, str) and not isinstance(value, LeftOut)
+    }
 
 
 def _state_dict_in(content: Any) -> OrderedDict[str, Tensor]:

@@ -14,6 +14,7 @@ import torch
 from featmap.errors import CheckpointError, first_line, nearest
 from featmap.models.checkpoint_formats import read_pickles, read_zip
 from featmap.models.constructors import LimitError, RefusedError
+from featmap.wording import option as written
 
 _KINDS = (
     (b'\xff\xd8\xff', 'a JPEG image'),
@@ -50,12 +51,12 @@ def read_file(path: Path, trust: bool = False) -> Any:
     except RefusedError as error:
         raise CheckpointError(
             f"'{path}' holds more than weights and may run code: {error.name}; if you trust where it comes from, load "
-            'it with --trust-checkpoint (Python: trust=True)'
+            f'it with {written("trust_checkpoint", True)}'
         ) from error
     except LimitError as error:
         raise CheckpointError(
             f"'{path}' is no checkpoint that training wrote: {first_line(error)}; if you trust where it comes from, "
-            'load it with --trust-checkpoint (Python: trust=True)'
+            f'load it with {written("trust_checkpoint", True)}'
         ) from error
     except CheckpointError:
         raise
@@ -108,7 +109,8 @@ def _check_kind(path: Path, trust: bool) -> bool:
     # Unpacking an archive puts files where it says.
     kind = 'a tar archive, as PyTorch wrote before 2017' if head[257:262] == b'ustar' else 'some other file'
     kind = next((kind for magic, kind in _KINDS if head.startswith(magic)), kind)
-    hint = '; if you trust where it comes from, load it with --trust-checkpoint' if 'tar archive' in kind else ''
+    hint = f'; if you trust where it comes from, load it with {written("trust_checkpoint", True)}'
+    hint = hint if 'tar archive' in kind else ''
     raise CheckpointError(f"'{path}' is no checkpoint but {kind}{hint}")
 
 

@@ -4,6 +4,7 @@ from dataclasses import FrozenInstanceError
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from mmengine.hooks import EMAHook
@@ -241,3 +242,28 @@ def test_versions_that_are_none_are_left(tmp_path, metadata):
     checkpoint = load_checkpoint(tmp_path / 'a.pth')
     assert checkpoint.state_dict._metadata == {}
     assert not apply_weights(nn.Sequential(nn.BatchNorm2d(2)), checkpoint).missing
+
+
+@pytest.mark.parametrize(
+    ('meta', 'message'),
+    [
+        ({'CLASSES': ['a', 3]}, r'meta\.CLASSES\[1\] is 3, expected a text'),
+        ({'dataset_meta': [1]}, r'meta\.dataset_meta is a list of 1, expected a dict'),
+        ({'dataset_meta': {'classes': 7}}, r'meta\.dataset_meta\.classes is 7, expected a list'),
+        ({'classes': {'a': 'b'}}, 'meta.classes is a dict of 1'),
+        ({'classes': ['a' * 5000]}, 'of 5000 characters, expected a text of up to 1000'),
+    ],
+)
+def test_names_of_classes_that_are_none(tmp_path, meta, message):
+    torch.save({'state_dict': Net().state_dict(), 'meta': meta}, tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load_checkpoint(tmp_path / 'a.pth')
+    assert '\n' not in str(caught.value)
+
+
+def test_what_was_not_loaded_of_the_meta_is_left(tmp_path):
+    meta = {'CLASSES': np.array(['a']), 5: 'five', 'dataset_meta': {'classes': ('a', 'b'), 'palette': np.zeros((2, 3))}}
+    torch.save({'state_dict': Net().state_dict(), 'meta': meta}, tmp_path / 'a.pth')
+    assert load_checkpoint(tmp_path / 'a.pth').meta == {'dataset_meta': {'classes': ('a', 'b')}}
+    torch.save({'state_dict': Net().state_dict(), 'meta': 'none'}, tmp_path / 'a.pth')
+    assert load_checkpoint(tmp_path / 'a.pth').meta == {}

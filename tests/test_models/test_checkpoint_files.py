@@ -158,7 +158,7 @@ def test_code_runs_only_where_the_file_is_trusted(tmp_path, zipped):
 
     message = refused(path)
     assert 'open;' in message
-    assert '--trust-checkpoint' in message
+    assert 'trust_checkpoint=True' in message
     assert not marker.exists()
 
     # An open file was made, which is what such a payload does.
