@@ -41,7 +41,7 @@ def draw(run: Run, loaded: Callable[[], None] | None = None) -> int:
         warnings.simplefilter('ignore')
     if output.show and not _has_display():
         raise OptionError('--show needs a display, and there is none here; use --out-file')
-    sources = list_sources(run.inputs.image, exclude=output.out_dir or 'output')
+    sources = list_sources(run.inputs.image, output.out_dir or 'output', run.inputs.max_pixels)
     extras = Extras(output, sources)
     paths: list[Path | None] = [None] * len(sources)
     if not output.preview_model:
@@ -49,7 +49,7 @@ def draw(run: Run, loaded: Callable[[], None] | None = None) -> int:
             paths = list(plan_outputs(sources, output.out_file, output.out_dir, f'.{output.format}'))
         prepare(extras.plan([path for path in paths if path is not None]))
     if len(sources) == 1:  # a picture that cannot be read should not cost the loading of a model
-        sources = [LoadedSource(sources[0].location, sources[0].name, sources[0].read())]
+        sources = [LoadedSource(sources[0].location, sources[0].name, pixels=sources[0].read())]
     with _status(notes, 'loading PyTorch and the model'):
         inferencer = _load(run, notes)
     if loaded is not None:

@@ -118,7 +118,7 @@ class FeatMapInferencer:
         Raises:
             FeatMapError: the one of :mod:`featmap.errors` that says what is wrong.
         """
-        items = list(_each(images))
+        items = list(_each(images, self.options.inputs.max_pixels))
         if not self._learned:
             self._learn(items)
         results = [self.draw(item, step + number) for number, item in enumerate(items)]
@@ -133,7 +133,7 @@ class FeatMapInferencer:
             images: As for a call.
             skip: Errors of single images to pass over.
         """
-        self._learn(list(_each(images)), skip)
+        self._learn(list(_each(images, self.options.inputs.max_pixels)), skip)
         self._learned = True
 
     def draw(self, image: np.ndarray | Source, step: int = 0) -> Result:
@@ -203,14 +203,14 @@ def _name_of(reduction: Any, topk: int) -> str:
     return reduction or ('topk' if topk > 0 else 'as it is')
 
 
-def _each(images: AnyImage | Sequence[AnyImage]) -> Iterator[np.ndarray | Source]:
+def _each(images: AnyImage | Sequence[AnyImage], max_pixels: int) -> Iterator[np.ndarray | Source]:
     if isinstance(images, (np.ndarray, Source)):
         yield images
     elif isinstance(images, (str, Path)):
-        yield from list_sources(images)
+        yield from list_sources(images, max_pixels=max_pixels)
     elif isinstance(images, Sequence):
         for image in images:
-            yield from _each(image)
+            yield from _each(image, max_pixels)
     else:
         raise OptionError(
             f'expected a path, a URL, an (H, W, 3) RGB uint8 array, or a list of them, got {type(images).__name__}'

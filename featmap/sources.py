@@ -10,7 +10,7 @@ import re
 import stat
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Union
 from urllib.parse import unquote, urlsplit
@@ -37,16 +37,18 @@ class Source:
     Attributes:
         location: the path or URL to open.
         name: a relative path with ``/`` under which the result is filed; not always unique.
+        max_pixels: the size from which on it is not decoded.
     """
 
     location: str
     name: str
+    max_pixels: int = field(default=MAX_PIXELS, compare=False, repr=False)
 
-    def read(self, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    def read(self) -> np.ndarray:
         """Fetch and decode the image: RGB (H, W, 3), uint8, contiguous. Raises SourceError."""
         if is_url(self.location):
-            return decode_image(_download(self.location), self.location, max_pixels)
-        return read_image(Path(self.location), max_pixels)
+            return decode_image(_download(self.location), self.location, self.max_pixels)
+        return read_image(Path(self.location), self.max_pixels)
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class LoadedSource(Source):
 
     pixels: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 3), np.uint8), compare=False, repr=False)
 
-    def read(self, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    def read(self) -> np.ndarray:
         """The image."""
         return self.pixels
 
@@ -85,7 +87,9 @@ def read_image(data_or_path: bytes | str | os.PathLike[str], max_pixels: int = M
     return decode_image(data, str(path), max_pixels)
 
 
-def list_sources(spec: _Spec | Sequence[_Spec], exclude: _Spec | None = None) -> list[Source]:
+def list_sources(
+    spec: _Spec | Sequence[_Spec], exclude: _Spec | None = None, max_pixels: int = MAX_PIXELS
+) -> list[Source]:
     """List the images that a file, folder, glob (with ``**`` too) or http(s) URL, or several, name.
 
     Folders are searched with their subfolders, in natural order (img2 before img10), leaving out
@@ -96,7 +100,7 @@ def list_sources(spec: _Spec | Sequence[_Spec], exclude: _Spec | None = None) ->
         SourceError: nothing is there, or a file that was named outright is no image.
     """
     if isinstance(spec, (str, os.PathLike)):
-        return _list_one(os.fspath(spec), exclude)
+        return [replace(source, max_pixels=max_pixels) for source in _list_one(os.fspath(spec), exclude, max_pixels)]
     if not isinstance(spec, Sequence) or isinstance(spec, (bytes, bytearray)):
         raise SourceError(
             f'a {type(spec).__name__} was given as the image: '
@@ -104,10 +108,10 @@ def list_sources(spec: _Spec | Sequence[_Spec], exclude: _Spec | None = None) ->
         )
     if not spec:
         raise SourceError('no image was given: expected a file, a folder, a glob or a URL')
-    return [source for one in spec for source in list_sources(one, exclude)]
+    return [source for one in spec for source in list_sources(one, exclude, max_pixels)]
 
 
-def _list_one(spec: str, exclude: _Spec | None) -> list[Source]:
+def _list_one(spec: str, exclude: _Spec | None, max_pixels: int) -> list[Source]:
     if not spec:
         raise SourceError('an empty text was given as the image: expected a path or a URL')
     if is_url(spec):
@@ -127,15 +131,15 @@ def _list_one(spec: str, exclude: _Spec | None) -> list[Source]:
     if os.path.isdir(path):
         return _list_folder(path, exclude)
     if os.path.exists(path):
-        return [_file_source(path)]
+        return [_file_source(path, max_pixels)]
     return _list_glob(path, exclude)
 
 
-def _file_source(path: Path) -> Source:
+def _file_source(path: Path, max_pixels: int) -> Source:
     try:
         if stat.S_ISREG(path.stat().st_mode):  # a pipe can be read only once
             with path.open('rb') as file:
-                check_header(file, str(path))
+                check_header(file, str(path), max_pixels)
     except OSError as error:
         raise _unreadable(path, error) from error
     return Source(str(path), path.name)

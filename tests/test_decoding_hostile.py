@@ -13,6 +13,9 @@ from PIL import Image
 from featmap import decoding
 from featmap.decoding import decode_image
 from featmap.errors import SourceError
+from featmap.options.groups import Inputs
+from featmap.sources import list_sources
+from tests.conftest import CHECKPOINT, CONFIG
 from tests.test_decoding import NOISE, encode
 
 
@@ -84,3 +87,24 @@ def test_tiles_are_as_large_as_they_say():
     assert Image.open(io.BytesIO(tiff)).size == (8, 8)
     with pytest.raises(SourceError, match='60000 x 60000 pixels in a tile, over the limit'):
         decode_image(tiff, 'x.tif')
+
+
+def test_the_options_default_is_the_decoders():
+    assert Inputs().max_pixels == decoding.MAX_PIXELS
+
+
+@pytest.mark.parametrize(('limit', 'status'), [('6144', 0), ('6143', 2)])
+def test_the_limit_is_an_option(run, photo, limit, status):
+    done = run(photo, CONFIG, CHECKPOINT, '--max-pixels', limit, '--no-boxes', '--target-layers', 'neck')
+    assert done.status == status
+    if status:
+        assert '96 x 64 pixels, over the limit of 0.006143 million' in done.error
+        assert '--max-pixels' in done.error
+
+
+def test_the_limit_holds_in_folders_and_in_python(photo):
+    for image in (photo, photo.parent, [photo]):
+        for source in list_sources(image, max_pixels=6144):
+            assert source.read().shape == (64, 96, 3)
+        with pytest.raises(SourceError, match='over the limit'):
+            [source.read() for source in list_sources(image, max_pixels=6143)]

@@ -55,6 +55,10 @@ class Inputs:
         '', text('CHECKPOINT'), 'a path or URL; `none` builds with random weights and says so',
         places=COMMAND, positional=True,
     )  # fmt: skip
+    max_pixels: int = option(
+        200_000_000, whole('N', 'a whole number from 1 up', lambda number: number >= 1),
+        'images of more pixels are not decoded, for a file of kilobytes can announce gigabytes', '200 million', CALLER,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
