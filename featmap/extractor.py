@@ -22,6 +22,7 @@ from featmap.placement import Placement
 from featmap.recorder import ActivationRecorder
 from featmap.reducers import reduce
 from featmap.reducers.base import AnyReducer, shows
+from featmap.reducers.channels import reasons
 from featmap.reducers.rounding import noise_of
 from featmap.structures import Detections, FeatureMap, Reduction
 
@@ -196,6 +197,8 @@ class MapExtractor:
                     names=item.reduction.names or _described(item.reduction.kind, channels, item.meaning),
                     ranges=item.reduction.ranges,
                     meaning=item.meaning.label,
+                    why=reasons(item.reduction),
+                    note='random weights' if self.detector.random_weights else '',
                     noise=noise_of(item.reduction, values, item.shape[0], item.dtype),
                     features=None if item.features is None else _to_numpy(item.features),
                     offset=item.cells.offset,

@@ -19,8 +19,8 @@ class Norm:
     """How values are put on the colour scale.
 
     Attributes:
-        kind: ``map`` (each plane's own range), ``layer`` (shared by a layer's maps of an image), ``run`` (shared by all
-            maps of all images), ``fixed`` or ``percentile`` (of each plane).
+        kind: ``map`` (each plane's own range), ``layer`` (shared by a layer's maps of an image), ``image`` (by all maps
+            of an image), ``run`` (by all maps of all images), ``fixed`` or ``percentile`` (of each plane).
         low: Lower end for ``fixed``, lower percentile for ``percentile``.
         high: Upper end or percentile.
         symmetric: Widen the range to one centred on 0.
@@ -40,12 +40,12 @@ class Norm:
 
 
 def parse_norm(text: str, symmetric: bool = False) -> Norm:
-    """A rule from ``map``, ``layer``, ``run``, ``LO,HI`` or ``pLO,pHI``.
+    """A rule from ``map``, ``layer``, ``image``, ``run``, ``LO,HI`` or ``pLO,pHI``.
 
     Raises:
         OptionError: for anything else, and for ends that are not in order.
     """
-    if text in ('map', 'layer', 'run'):
+    if text in ('map', 'layer', 'image', 'run'):
         return Norm(text, symmetric=symmetric)
     for kind, pattern in (('fixed', _FIXED), ('percentile', _PERCENTILE)):
         found = pattern.fullmatch(text) if isinstance(text, str) else None
@@ -57,5 +57,6 @@ def parse_norm(text: str, symmetric: bool = False) -> Norm:
                 )
             return Norm(kind, low, high, symmetric)
     raise OptionError(
-        f'{written("norm", text)}: expected map, layer, run, two values such as 0,1, or two percentiles such as p1,p99'
+        f'{written("norm", text)}: expected map, layer, image, run, two values such as 0,1, or two '
+        'percentiles such as p1,p99'
     )

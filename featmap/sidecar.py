@@ -42,6 +42,8 @@ _map = record(
     {
         'meaning': text(),
         'noise': many(number(0)),
+        'why': many(text()),
+        'note': text(),
         'stride_known': flag,
         'offset': many(number(-_MOST, _MOST), 2),
     },

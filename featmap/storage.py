@@ -247,6 +247,8 @@ def _map_entry(item: FeatureMap, key: str, arrays: dict[str, np.ndarray], featur
         'fixed_ranges': item.ranges,
         'meaning': item.meaning,
         'noise': item.noise,
+        'why': item.why,
+        'note': item.note,
         'geometry': asdict(item.geometry),
         'arrays': {'values': key, 'features': f'{key}_features' if features else None},
     }
@@ -274,8 +276,10 @@ def _feature_map(entry: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Fea
         )
     if entry['kind'] == 'image' and len(values) not in (1, 3):
         raise ValueError(f'a picture of {len(values)} planes, expected 1 or 3')
-    if len(entry['fixed_ranges']) not in (0, len(values)) or len(entry.get('noise', ())) not in (0, len(values)):
-        raise ValueError(f'ranges or rounding of another number of planes than {len(values)}')
+    if len(entry['fixed_ranges']) not in (0, len(values)) or any(
+        len(entry.get(name, ())) not in (0, len(values)) for name in ('noise', 'why')
+    ):
+        raise ValueError(f'ranges, rounding or reasons of another number of planes than {len(values)}')
     return FeatureMap(
         values=values,
         shape=shape,
@@ -286,6 +290,8 @@ def _feature_map(entry: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Fea
         ranges=tuple(_numbers(pair) for pair in entry['fixed_ranges']),
         meaning=entry.get('meaning', ''),
         noise=entry.get('noise', ()),
+        why=entry.get('why', ()),
+        note=entry.get('note', ''),
         features=None if keys['features'] is None else arrays[keys['features']],
         offset=_numbers(entry.get('offset', (0, 0))),
         stride_known=bool(entry.get('stride_known', True)),

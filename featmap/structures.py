@@ -33,6 +33,8 @@ class Reduction:
         ranges: A (low, high) for each plane, where the reducer knows what the colours should stand for.
         magnitude: A scalar on the features' device: the size of what the values were added up from, where terms
             cancel and the values do not tell it.
+        sums: What the channels were ranked by: (K,), or one more for the best of those that were not chosen.
+        ranking: What these are sums of, for a label.
     """
 
     values: torch.Tensor
@@ -41,6 +43,8 @@ class Reduction:
     names: tuple[str, ...] = ()
     ranges: tuple[tuple[float, float], ...] = ()
     magnitude: torch.Tensor | None = None
+    sums: torch.Tensor | None = None
+    ranking: str = 'sum'
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,8 @@ class FeatureMap:
         ranges: A (low, high) for each plane, where the reducer fixed what the colours stand for.
         meaning: Which output of a head this is, such as ``cls P3``; empty for other layers.
         noise: For each plane, how far apart its values may be by rounding alone; empty where that is not known.
+        why: For each plane, why this channel was chosen; empty where it was not for what is in it.
+        note: What has to be known of all values, such as ``random weights``.
         features: The full (C, h, w) output, where it was asked for.
         offset: ``(oy, ox)`` in cells: cell ``i`` of an axis is centred on ``(i + 0.5 + o) · stride`` of the input.
             Whole numbers are cells that convolutions without padding took away; a fraction is measured.
@@ -84,6 +90,8 @@ class FeatureMap:
     ranges: tuple[tuple[float, float], ...] = ()
     meaning: str = ''
     noise: tuple[float, ...] = ()
+    why: tuple[str, ...] = ()
+    note: str = ''
     features: np.ndarray | None = None
     offset: Offset = (0.0, 0.0)
     stride_known: bool = True

@@ -200,6 +200,7 @@ class FeatMapVisualizer(Visualizer):
                     item, values=item.values[chosen], channels=item.channels[chosen], names=item.names[chosen],
                     ranges=item.ranges[chosen],
                     noise=item.noise[chosen],
+                    why=item.why[chosen],
                 )  # fmt: skip
                 pages.append(self._draw(image, [part], [ranges[chosen]], None, head, view))
         return tuple(pages)

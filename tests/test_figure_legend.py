@@ -40,7 +40,7 @@ def test_what_holds_for_all_panels_of_a_row_is_said_once(draw):
     figure = draw([*outputs(2), fmap(planes(1, 2), 'head', channels=(5, 7))])
     assert texts(figure).count('neck') == 1
     assert {'squeeze_mean · 8×2×2 · stride 16×24', '[0]', '[1]'} <= set(texts(figure))
-    assert {'head', '8×2×2 · stride 16×24', 'channel 5', 'channel 7'} <= set(texts(figure))
+    assert {'head', 'squeeze_mean · 8×2×2 · stride 16×24', 'channel 5', 'channel 7'} <= set(texts(figure))
 
 
 def test_a_row_of_one_output_has_its_name(draw):
@@ -107,6 +107,7 @@ def test_concepts_have_the_colours_of_their_frames(draw):
         (outputs(2) + outputs(1, 'b'), norm('layer'), [['0', '4'], ['0', '3']], [True, True]),
         (outputs(8), norm('layer'), [['0', '10']], [True]),
         (outputs(2) + outputs(3, 'b'), norm('run'), [['0', '5']], [True]),
+        (outputs(2) + outputs(3, 'b'), norm('image'), [['0', '5']], [True]),
         (outputs(2) + outputs(3, 'b'), norm('fixed', 0, 9), [['0', '9']], [True]),
         (outputs(1) + outputs(1, 'b'), norm('fixed', 0, 9), [['0', '9']], [True]),
         (outputs(2), norm('fixed', 1, 4), [['≤ 1', '4']], [True]),

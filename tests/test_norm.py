@@ -11,6 +11,7 @@ from featmap.norm import Norm, parse_norm
     [
         ('map', ('map', 0, 0)),
         ('layer', ('layer', 0, 0)),
+        ('image', ('image', 0, 0)),
         ('run', ('run', 0, 0)),
         ('0,1', ('fixed', 0, 1)),
         ('-1.5,2', ('fixed', -1.5, 2)),
@@ -34,14 +35,16 @@ def test_rules(text, expected, symmetric):
     ['', 'maps', 'Layer', '1', '1,', ',1', '1,2,3', 'p1', 'p1,99', '1,p99', 'P1,P99', 'a,b', '1 2', 'nan,1', '0,inf'],
 )
 def test_what_is_no_rule_is_told_what_is_one(text):
-    with pytest.raises(OptionError, match='expected map, layer, run, two values such as 0,1, or two percentiles') as e:
+    with pytest.raises(
+        OptionError, match='expected map, layer, image, run, two values such as 0,1, or two percentiles'
+    ) as e:
         parse_norm(text)
     assert repr(text) in str(e.value)
 
 
 @pytest.mark.parametrize('given', [None, 3, 0.5, True, (0, 1), {}])
 def test_what_is_no_text_is_no_rule(given):
-    with pytest.raises(OptionError, match='expected map, layer, run'):
+    with pytest.raises(OptionError, match='expected map, layer, image, run'):
         parse_norm(given)
 
 
@@ -58,6 +61,7 @@ def test_ends_that_are_not_in_order_or_out_of_reach(text):
     [
         ('map', ''),
         ('layer', 'layer'),
+        ('image', 'image'),
         ('run', 'run'),
         ('0,1', 'fixed'),
         ('p1,p99', 'p1–p99'),

@@ -6,6 +6,7 @@ import torch
 
 from featmap.errors import DrawError, OptionError
 from featmap.reducers import Reducer, SelectMax, SqueezeMean, TopK, build_reducer, reduce
+from featmap.reducers.channels import reasons
 from featmap.registry import REDUCERS
 from featmap.structures import Reduction
 
@@ -293,3 +294,36 @@ def test_arguments_that_a_reducer_does_not_take_are_refused(registered, config, 
 
     with pytest.raises(OptionError, match=message):
         build_reducer(config, 4)
+
+
+def chosen_for(name, features, weights=None, **options):
+    return reasons(
+        reduce(build_reducer(name, **options), features, everywhere(features) if weights is None else weights)
+    )
+
+
+def test_the_reason_for_a_channel():
+    features = torch.tensor([1.0, -7.0, 5.0, 3.0])[:, None, None].expand(4, 2, 2)
+    assert chosen_for('select_max', features) == ('sum 20, next 12',)
+    assert chosen_for('select_max', features, abs=True) == ('sum of |x| 28, next 20',)
+    assert chosen_for(None, features, topk=2) == ('sum 20', 'sum 12')
+    assert chosen_for(None, features, topk=9, abs=True) == tuple(f'sum of |x| {n}' for n in (28, 20, 12, 4))
+    half = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
+    assert chosen_for('select_max', features, half) == ('sum 5, next 3',)
+    assert chosen_for('select_max', features[:1]) == ('sum 4',)
+    assert chosen_for('select_max', features[2:3].expand(2, 2, 2)) == ('sum 20, next 20',)
+    assert chosen_for('select_max', torch.tensor([1000.2, 1000.1])[:, None, None]) == ('sum 1000.2, next 1000.1',)
+    assert chosen_for('select_max', -features[2:]) == ('sum -12, next -20',)
+    assert chosen_for('select_max', features * 1234.56) == ('sum 24691, next 14815',)
+    assert chosen_for('select_max', features * 1e7) == ('sum 2e+08, next 1.2e+08',)
+
+
+def test_what_is_not_chosen_for_its_content_has_no_reason():
+    for name in ('l2', 'channels', 'pca', 'eigen'):
+        assert chosen_for(name, MAPS) == ()
+
+
+def test_a_chain_has_the_reason_of_its_last_step():
+    features = torch.tensor([1.0, -7.0, 5.0, 3.0])[:, None, None].expand(4, 2, 2)
+    assert chosen_for(['topk', 'select_max'], features, topk=2) == ('sum 20, next 12',)
+    assert chosen_for(['topk', 'l2'], features, topk=2) == ()

@@ -37,7 +37,7 @@ def upsampled(planes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 def segment_map(rows: int = 6, columns: int = 8, count: int = 5, **fields) -> FeatureMap:
     numbers = np.random.default_rng(0).integers(0, count, (rows, columns))
     numbers[0, :count] = np.arange(count)
-    return feature_map(numbers, kind='segments', names=(f'{count} segments',), **fields)
+    return feature_map(numbers, kind='segments', names=(f'{count} segments',), reducer='kmeans', **fields)
 
 
 def test_a_pixel_has_the_colour_of_the_segment_with_the_largest_share():
@@ -78,7 +78,7 @@ def test_segments_are_blended():
 def test_segments_have_no_scale_nor_bar():
     (panel,) = panels(photo(48, 64), segment_map())
     assert panel.scale is None
-    assert panel.label == 'neck · 5 segments · 64×6×8 · stride 8'
+    assert panel.label == 'neck · kmeans · 5 segments · 64×6×8 · stride 8'
     plain = FeatMapVisualizer().draw_maps(photo(48, 64), [segment_map()])
     with_bars = FeatMapVisualizer(colorbar=True).draw_maps(photo(48, 64), [segment_map()])
     np.testing.assert_array_equal(with_bars.image, plain.image)
@@ -102,16 +102,16 @@ def concept_map(**fields) -> FeatureMap:
     planes[0, :, :2] = 2.0
     planes[1, :, 6:] = 1.0
     names = ('concept 1, 67%', 'concept 2, 33%', 'concept 3, 0%')
-    return feature_map(planes, kind='concepts', names=names, **fields)
+    return feature_map(planes, kind='concepts', names=names, reducer='nmf', **fields)
 
 
 def test_every_concept_has_a_panel_and_then_all_have_one():
     found = panels(photo(32, 64), concept_map())
     assert [panel.label for panel in found] == [
-        'neck · concept 1, 67% · 64×4×8 · stride 8 · 0 … 2',
-        'neck · concept 2, 33% · 64×4×8 · stride 8 · 0 … 2',
-        'neck · concept 3, 0% · 64×4×8 · stride 8 · 0 … 2',
-        'neck · all 3 concepts · concept 1, 67% · concept 2, 33% · concept 3, 0%',
+        'neck · nmf · concept 1, 67% · 64×4×8 · stride 8 · 0 … 2',
+        'neck · nmf · concept 2, 33% · 64×4×8 · stride 8 · 0 … 2',
+        'neck · nmf · concept 3, 0% · 64×4×8 · stride 8 · 0 … 2',
+        'neck · nmf · all 3 concepts · concept 1, 67% · concept 2, 33% · concept 3, 0%',
     ]
     assert [panel.scale for panel in found] == [Range(0, 2)] * 3 + [None]
 
@@ -177,22 +177,54 @@ def test_concepts_of_nothing_leave_the_image():
 @pytest.mark.parametrize(
     ('fields', 'said'),
     [
-        ({'names': ('component 1, 40%', 'component 2, 9%')}, ['component 1, 40%', 'component 2, 9%']),
-        ({'channels': (17, 3)}, ['channel 17', 'channel 3']),
+        (
+            {'names': ('component 1, 40%', 'component 2, 9%'), 'reducer': 'pca'},
+            ['pca · component 1, 40%', 'pca · component 2, 9%'],
+        ),
+        ({'channels': (17, 3), 'reducer': 'channels'}, ['channel 17', 'channel 3']),
+        ({'channels': (17, 3), 'reducer': 'topk'}, ['topk · channel 17', 'topk · channel 3']),
+        (
+            {'channels': (17, 3), 'reducer': 'topk', 'why': ('sum 8', 'sum 5')},
+            ['channel 17 · topk: sum 8', 'channel 3 · topk: sum 5'],
+        ),
         ({}, ['l2', 'l2']),
-        ({'names': ('only one',)}, ['only one', 'l2']),
-        ({'names': ('a', 'b'), 'channels': (17, 3)}, ['a', 'b']),
+        ({'names': ('only one',)}, ['l2 · only one', 'l2']),
+        ({'names': ('a', 'b'), 'channels': (17, 3), 'reducer': 'channels'}, ['a', 'b']),
+        ({'names': ('a', 'b'), 'meaning': 'cls P3', 'reducer': 'channels'}, ['cls P3 · a', 'cls P3 · b']),
         ({'channels': ()}, ['l2', 'l2']),
     ],
 )
 def test_a_label_says_what_a_plane_shows(fields, said):
     found = panels(photo(32, 32), feature_map(np.random.default_rng(0).random((2, 4, 4)), path='[1]', **fields))
-    assert [panel.label.split(' · ')[:2] for panel in found] == [['neck[1]', each] for each in said]
+    assert [panel.label.name for panel in found] == ['neck[1]'] * 2
+    assert [' · '.join(panel.label.shows) for panel in found] == said
+    for panel in found:
+        assert panel.label.facts == ('64×4×4', 'stride 8')
+        assert panel.label == ' · '.join(panel.label.parts)
+        assert panel.label.endswith(f' · stride 8 · {panel.scale}')
+
+
+def test_a_label_says_what_has_to_be_known_of_the_values():
+    item = feature_map(np.random.default_rng(0).random((1, 4, 4)), note='random weights')
+    assert panels(photo(32, 32), item)[0].label.startswith('neck · l2 · 64×4×4 · stride 8 · random weights · 0.')
+    assert panels(photo(32, 64), concept_map(note='random weights'))[-1].label.endswith('3, 0% · random weights')
+
+
+def test_a_label_says_that_a_plane_is_constant_on_a_scale_that_does_not():
+    flat = feature_map([np.full((4, 4), 2.0), np.arange(16.0).reshape(4, 4)])
+    both = panels(photo(32, 32), flat, norm='layer')
+    assert both[0].label.facts == ('64×4×4', 'stride 8', 'constant 2')
+    assert both[1].label.facts == ('64×4×4', 'stride 8')
+    alone = panels(photo(32, 32), flat)
+    assert [panel.label.facts for panel in alone] == [('64×4×4', 'stride 8')] * 2
+    assert alone[0].label.scale == ('constant 2',)
+    noise = feature_map(np.full((3, 4, 4), 2.0), kind='image', reducer='pca', ranges=((-9, 9),) * 3)
+    assert panels(photo(32, 32), noise)[0].label.facts[-1] == 'constant 2'
 
 
 def test_a_picture_of_three_planes_has_one_label():
     values = np.random.default_rng(0).random((3, 4, 4))
-    (panel,) = panels(photo(32, 32), feature_map(values, kind='image', names=('pca, 90% of variance',)))
+    (panel,) = panels(photo(32, 32), feature_map(values, kind='image', names=('pca, 90% of variance',), reducer='pca'))
     assert panel.label.startswith('neck · pca, 90% of variance · 64×4×4 · stride 8 · 0.')
     fixed = feature_map(values, kind='image', ranges=((-1, 1),) * 3, channels=(0, 1, 2), reducer='pca')
     assert panels(photo(32, 32), fixed)[0].label == 'neck · pca · 64×4×4 · stride 8'

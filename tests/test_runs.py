@@ -400,3 +400,10 @@ def test_an_option_that_the_reducer_would_ignore_is_refused(reduction, options, 
 )
 def test_an_option_that_asks_for_nothing_or_that_a_step_takes_is_not(reduction, options):
     assert len(build(channel_reduction=reduction, **options)(IMAGES['dark.png']).maps) == 3
+
+
+def test_random_weights_are_named_in_the_picture():
+    image = IMAGES['bright.png']
+    random = FeatMapInferencer(demo_config(), None, device='cpu', boxes=False, target_layers=['neck'])
+    assert all('random weights' in label.split(' · ') for label in labels(random(image)))
+    assert not any('random weights' in label for label in labels(build()(image)))

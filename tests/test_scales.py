@@ -60,7 +60,7 @@ def test_by_default_every_plane_has_its_own_range_on_the_image():
 
 
 def test_nothing_to_scale():
-    for kind in ('map', 'layer', 'run', '0,1', 'p1,p99'):
+    for kind in ('map', 'layer', 'image', 'run', '0,1', 'p1,p99'):
         assert scales_of([], parse_norm(kind)) == []
 
 
@@ -137,7 +137,7 @@ def test_percentiles_of_each_plane_on_the_image(low, high):
 
 
 @pytest.mark.parametrize('bad', [NAN, INF, -INF])
-@pytest.mark.parametrize('text', ['map', 'layer', 'run', '-1,1', 'p10,p90'])
+@pytest.mark.parametrize('text', ['map', 'layer', 'image', 'run', '-1,1', 'p10,p90'])
 def test_cells_that_are_not_finite_are_left_out_and_counted(text, bad):
     values = noise(2, 4, 8)
     spoilt = values.copy()
@@ -153,7 +153,7 @@ def test_cells_that_are_not_finite_are_left_out_and_counted(text, bad):
     np.testing.assert_allclose(ends(scales), expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize('text', ['map', 'layer', 'run', '0,1', 'p1,p99'])
+@pytest.mark.parametrize('text', ['map', 'layer', 'image', 'run', '0,1', 'p1,p99'])
 def test_a_plane_without_a_finite_cell_on_the_image_is_refused(text):
     values = noise(2, 4, 8)
     values[1] = NAN
@@ -207,7 +207,8 @@ def test_a_zero_has_no_sign():
 
 
 @pytest.mark.parametrize(
-    ('text', 'note'), [('layer', '0 … 4 (layer)'), ('run', '0 … 4 (run)'), ('0,4', '0 … 4 (fixed)')]
+    ('text', 'note'),
+    [('layer', '0 … 4 (layer)'), ('image', '0 … 4 (image)'), ('run', '0 … 4 (run)'), ('0,4', '0 … 4 (fixed)')],
 )
 def test_under_a_shared_scale_a_constant_plane_has_its_place(text, note):
     maps = [feature_map(np.full((4, 4), 4.0)), feature_map([[0, 0], [0, 4]]), feature_map(np.full((4, 4), 2.0))]
@@ -246,7 +247,7 @@ def test_few_strong_cells_are_seen_though_both_percentiles_are_equal():
 def test_planes_that_make_one_picture_share_their_range(kind):
     values = np.stack([noise(4, 8), noise(4, 8, seed=1) * 3, noise(4, 8, seed=2) + 5])
     whole = (values.min(), values.max())
-    for text in ('map', 'layer', 'run'):
+    for text in ('map', 'layer', 'image', 'run'):
         (scales,) = scales_of([padded(values, kind=kind)], parse_norm(text))
         assert ends(scales) == [whole] * 3
     (scales,) = scales_of([padded(values, kind=kind)], parse_norm('p5,p80'))
@@ -261,7 +262,7 @@ def test_planes_that_make_one_picture_count_their_own_bad_cells():
         assert [scale.bad for scale in scales] == [0, 1, 0]
 
 
-@pytest.mark.parametrize('text', ['map', 'layer', 'run', '0,1', 'p1,p99'])
+@pytest.mark.parametrize('text', ['map', 'layer', 'image', 'run', '0,1', 'p1,p99'])
 @pytest.mark.parametrize('symmetric', [False, True])
 @pytest.mark.parametrize('kind', ['heat', 'image'])
 def test_ranges_that_the_reducer_fixed_stand_above_any_rule(text, symmetric, kind):
@@ -325,7 +326,7 @@ def noisy(values, noise, **more):
     )
 
 
-@pytest.mark.parametrize('text', ['map', 'layer', 'run', 'p1,p99'])
+@pytest.mark.parametrize('text', ['map', 'layer', 'image', 'run', 'p1,p99'])
 @pytest.mark.parametrize('symmetric', [False, True])
 def test_noise_about_zero_is_flat_by_every_rule_that_looks_at_values(text, symmetric):
     values = np.linspace(-1e-8, 1e-8, 16).reshape(1, 4, 4)
@@ -355,3 +356,9 @@ def test_noise_of_a_run_is_kept():
     run = run_range([noisy(values, 1e-4)])
     assert run.constant
     assert run_range([noisy(values + 3, 1e-4)], run) == Range(16, pytest.approx(19.00001), noise=1e-4)
+
+
+def test_the_maps_of_an_image_share_a_range_whatever_the_run_has():
+    maps = [feature_map([[0, 3]], 'a'), feature_map([[-2, 1]], 'b'), feature_map([[0, 9]], 'b', path='[1]')]
+    assert [ends(scales) for scales in scales_of(maps, parse_norm('image'), Range(-50, 50))] == [[(-2, 9)]] * 3
+    assert [ends(scales) for scales in scales_of(maps[:1], parse_norm('image'))] == [[(0, 3)]]

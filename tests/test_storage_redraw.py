@@ -96,3 +96,13 @@ def test_what_is_flat_but_for_rounding_is_flat_when_drawn_again(tmp_path, norm):
     assert again.run_range == run
     assert 'constant 16 but for rounding' in again.draw(PICTURE).panels[1].label
     np.testing.assert_array_equal(again.draw(PICTURE).image, saved.draw(PICTURE).image)
+
+
+def test_what_labels_say_is_said_again(tmp_path):
+    item = a_map(planes=2, reducer='topk', channels=(7, 3), why=('sum 8', 'sum of |x| 5'), note='random weights')
+    saved = a_record(item)
+    again = round_trip(tmp_path, saved)
+    assert_same_map(again.maps[0], item)
+    labels = [panel.label for panel in again.draw(PICTURE).panels]
+    assert labels == [panel.label for panel in saved.draw(PICTURE).panels]
+    assert labels[2].startswith('neck · channel 3 · topk: sum of |x| 5 · 64×12×12 · stride 8 · random weights · ')

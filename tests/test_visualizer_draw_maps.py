@@ -127,8 +127,8 @@ def test_a_map_of_another_image_is_refused():
     [
         ({}, 'neck · squeeze_mean · 64×4×4 · stride 8 · 0 … 3'),
         ({'path': '[1]'}, 'neck[1] · squeeze_mean · 64×4×4 · stride 8 · 0 … 3'),
-        ({'channels': (7,), 'reducer': 'select_max'}, 'neck · channel 7 · 64×4×4 · stride 8 · 0 … 3'),
-        ({'channels': (0,)}, 'neck · channel 0 · 64×4×4 · stride 8 · 0 … 3'),
+        ({'channels': (7,), 'reducer': 'select_max'}, 'neck · select_max · channel 7 · 64×4×4 · stride 8 · 0 … 3'),
+        ({'channels': (0,), 'reducer': 'channels'}, 'neck · channel 0 · 64×4×4 · stride 8 · 0 … 3'),
         ({'call': 2, 'calls': 5}, 'neck#2 · squeeze_mean · 64×4×4 · stride 8 · 0 … 3'),
         ({'call': 0, 'calls': 2, 'path': '[0]'}, 'neck#0[0] · squeeze_mean · 64×4×4 · stride 8 · 0 … 3'),
         ({'stride_known': False}, 'neck · squeeze_mean · 64×4×4 · stride ≈ 8 · 0 … 3'),

@@ -21,7 +21,7 @@ def channel_map(count: int, rows: int = 4, columns: int = 6, **fields) -> Featur
     planes = np.zeros((count, rows, columns), np.float32)
     for number in range(count):
         planes[number, number // columns % rows, number % columns] = 1 + number
-    return feature_map(planes, **{'channels': tuple(range(999, 999 - count, -1)), **fields})
+    return feature_map(planes, **{'channels': tuple(range(999, 999 - count, -1)), 'reducer': 'channels', **fields})
 
 
 def labels_of(rendering) -> list[str]:

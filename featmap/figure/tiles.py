@@ -13,10 +13,10 @@ import numpy as np
 
 from featmap.geometry import View
 from featmap.rendering.colors import categories
+from featmap.rendering.labels import label_of
 from featmap.rendering.normalize import Range, value_range
-from featmap.rendering.panels import Look, PanelImage, label_of, panels_of
+from featmap.rendering.panels import Look, PanelImage, panels_of
 from featmap.rendering.scales import scales_of
-from featmap.rendering.text import SEPARATOR
 from featmap.structures import FeatureMap
 
 
@@ -137,19 +137,19 @@ def rows_of(canvas: Canvas, maps: Sequence[FeatureMap], run: Range | None) -> di
 
 def _tile(item: FeatureMap, panels: Panels, index: int, panel: PanelImage, look: Look) -> Tile:
     tile = Tile(panels, index, item.name, (), panel.scale)
-    parts = panel.label[len(item.name + SEPARATOR) :].split(SEPARATOR)
+    # A range is told by the bar, where the panel has one.
+    parts = [*panel.label.shows, *panel.label.facts, *(panel.label.scale if panel.scale is None else ())]
     if item.kind == 'concepts':
         if index == len(item):
-            place = label_of(item, 0, None, look.norm)[len(item.name + SEPARATOR) :].split(SEPARATOR)[1:]
-            return replace(tile, parts=(parts[0], *place))  # the names stand above the other panels
+            shows = [part for part in panel.label.shows if part not in item.names]  # which stand above the other panels
+            return replace(tile, parts=(*shows, *label_of(item, 0, None, look.norm).facts))
         tile = replace(tile, frame=categories(len(item))[index] / 255)
     if panel.scale is not None:
-        parts.pop()  # the range, which the bar tells
         if panel.scale.constant:
             parts.append(str(panel.scale))
         elif panel.scale.bad:
             parts.append(f'{panel.scale.bad} non-finite')
-        if look.norm.kind in ('percentile', 'run') and not item.ranges:
+        if look.norm.kind in ('percentile', 'image', 'run') and not item.ranges:
             parts.append(f'scale: {look.norm.note}')
         own = value_range(item.content[index]) or panel.scale
         tile = replace(tile, clipped=(own.low < panel.scale.low, own.high > panel.scale.high))

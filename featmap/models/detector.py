@@ -78,7 +78,8 @@ class Detector:
         self.score_thr = score_thr
         self.amp = amp
         weights = None if checkpoint is None else load_checkpoint(checkpoint, trust=trust_checkpoint)
-        self.model: nn.Module = build_model(self.config, random_weights=weights is None)
+        self.random_weights = weights is None
+        self.model: nn.Module = build_model(self.config, random_weights=self.random_weights)
         self.weights: WeightReport | None = apply_weights(self.model, weights) if weights else None
         # Without the weights, which the model has now: they would only take memory.
         self._checkpoint = replace(weights, state_dict=OrderedDict()) if weights else None

@@ -145,7 +145,7 @@ class Scale:
 
     norm: str = option(
         'map', NORM,
-        'what the colours span: `map` (own range), `layer` or `run` (shared), `LO,HI`, or percentiles `pLO,pHI`',
+        'what the colours span: `map` (own range), `layer`, `image`, `run` (shared), `LO,HI`, or percentiles `pLO,pHI`',
         '`map`', rules=(_OWN_RANGE,),
     )  # fmt: skip
     symmetric: bool = option(False, FLAG, 'centre the colours on 0, under a diverging colour map', rules=(_OWN_RANGE,))

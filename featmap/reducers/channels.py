@@ -23,6 +23,8 @@ class TopK(Reducer):
     are ranked by the sum of magnitudes.
     """
 
+    runner_up = False  # whether the best channel that is not chosen is told
+
     def __init__(self, k: int = 4, abs: bool = False) -> None:
         if k < 1:
             raise ValueError(f'k must be at least 1, got {k}')
@@ -32,14 +34,18 @@ class TopK(Reducer):
         with one_thread(features):
             sums = channel_sums(features.abs() if self.abs else features, weights)
             chosen = torch.topk(sums, min(self.k, len(sums))).indices
+            best = torch.topk(sums, min(2, len(sums))).values if self.runner_up else sums[chosen]
         # On a device the numbers stay there until the forward is over: reading them would wait for it.
         numbers = chosen if chosen.is_cuda else tuple(chosen.tolist())
-        return Reduction(features[chosen].float(), numbers)
+        ranking = 'sum of |x|' if self.abs else 'sum'
+        return Reduction(features[chosen].float(), numbers, sums=best, ranking=ranking)
 
 
 @REDUCERS.register_module('select_max')
 class SelectMax(TopK):
     """The one channel with the largest signed sum over the image, as MMEngine's ``select_max``."""
+
+    runner_up = True
 
     def __init__(self, abs: bool = False) -> None:
         super().__init__(k=1, abs=abs)
@@ -114,3 +120,25 @@ class AsImage(Reducer):
                 'or --channel-reduction squeeze_mean or select_max'
             )
         return Reduction(features.float(), tuple(range(channels)), kind='image')
+
+
+def reasons(reduction: Reduction) -> tuple[str, ...]:
+    """For each plane, why its channel was chosen, as text; empty where it was not for what is in it.
+
+    This waits for the device on which the sums are.
+    """
+    if reduction.sums is None:
+        return ()
+    sums = [number + 0.0 for number in reduction.sums.tolist()]
+    count = len(reduction.channels)
+    if len(sums) == count:
+        return tuple(f'{reduction.ranking} {_text(number, 3)}' for number in sums)
+    best, other = sums[count - 1 :]
+    digits = next((n for n in range(3, 10) if _text(best, n) != _text(other, n)), 3)
+    return (f'{reduction.ranking} {_text(best, digits)}, next {_text(other, digits)}',)
+
+
+def _text(number: float, digits: int) -> str:
+    """A number with so many digits, and with all those before the point up to a million."""
+    whole = len(str(int(abs(number)))) if abs(number) < 1e6 else 0
+    return f'{number:.{max(digits, whole)}g}'

@@ -11,8 +11,8 @@ from featmap.geometry import ImageGeometry, View, Warp
 from featmap.norm import Norm
 from featmap.rendering.colors import blend, categories, color_table, colorize, faded, tones
 from featmap.rendering.grid import draw_grid
+from featmap.rendering.labels import Label, concepts_label, label_of
 from featmap.rendering.normalize import Range, to_levels, value_range
-from featmap.rendering.text import SEPARATOR
 from featmap.structures import FeatureMap
 
 _BARE = 235  # grey level of a backdrop without the image
@@ -66,7 +66,7 @@ class PanelImage:
     """A panel's (H, W, 3) RGB uint8 picture, its label, and the range that its colours stand for, if any."""
 
     image: np.ndarray
-    label: str
+    label: Label
     scale: Range | None = None
 
 
@@ -108,42 +108,6 @@ def _panels(
             yield PanelImage(blend(image, heat, look.opacity, visible), label, scale)
         if item.kind == 'concepts':
             yield _concepts(image, item, scales, warp, look)
-
-
-def label_of(item: FeatureMap, plane: int, scale: Range | None, norm: Norm, grid: bool = False) -> str:
-    """Layer and output index, channel or what else the plane shows, C×H×W, stride, calibration, value range."""
-    channels, rows, columns = item.shape
-    channel = item.channels[plane] if item.channels and item.kind != 'image' else None
-    shows = item.reducer if channel is None else f'channel {channel}'
-    parts = [
-        item.name,
-        *([item.meaning] if item.meaning else []),
-        item.names[plane] if plane < len(item.names) else shows,
-        f'{channels}×{rows}×{columns}',
-        _stride(item, grid),
-        *_moved(item),
-    ]
-    if scale is not None:
-        parts.append(f'{scale} ({norm.note})' if norm.note and not item.ranges else str(scale))
-    return SEPARATOR.join(parts)
-
-
-def _stride(item: FeatureMap, grid: bool) -> str:
-    """The stride and, where cells are drawn, the size of one in the original."""
-    sy, sx = item.stride
-    text = f'stride {"" if item.stride_known else "≈ "}' + (f'{sy:.3g}' if sy == sx else f'{sy:.3g}×{sx:.3g}')
-    if not grid:
-        return text
-    high, wide = sy / item.geometry.scale[1], sx / item.geometry.scale[0]
-    size = f'{wide:.3g}' if abs(wide / high - 1) < 0.01 else f'{wide:.3g}×{high:.3g}'
-    return f'{text} = {size} px of the image'
-
-
-def _moved(item: FeatureMap) -> list[str]:
-    """How far calibration moved a map, with an arrow each way; nothing for whole cells, which padding decides."""
-    signs = (('↑', '↓'), ('←', '→'))
-    ways = [f'{sign[o > 0]}{abs(o):.2f}' for o, sign in zip(item.offset, signs) if not float(o).is_integer()]
-    return [f'calibrated {" ".join(reversed(ways))} cells'] if ways else []
 
 
 def sizes_of(geometry: ImageGeometry) -> str:
@@ -200,5 +164,4 @@ def _concepts(image: np.ndarray, item: FeatureMap, scales: Sequence[Range], warp
         strength = strength * visible[..., None]
     opacity = np.minimum(strength * 2 * look.alpha, 1)
     mixed = image * (1 - opacity) + categories(len(levels))[winner] * opacity
-    label = SEPARATOR.join([item.name, f'all {len(levels)} concepts', *item.names])
-    return PanelImage(np.round(mixed).astype(np.uint8), label)
+    return PanelImage(np.round(mixed).astype(np.uint8), concepts_label(item))

@@ -34,8 +34,8 @@ def scales_of(maps: Sequence[FeatureMap], norm: Norm = MAP_NORM, run: Range | No
         for item, ranges in zip(maps, own):
             layers[item.layer] = union(([layers[item.layer]] if item.layer in layers else []) + list(ranges))
         shared = [tuple(_put(r, layers[item.layer]) for r in ranges) for item, ranges in zip(maps, own)]
-    elif norm.kind == 'run':
-        whole = run or union(r for ranges in own for r in ranges)
+    elif norm.kind in ('image', 'run'):
+        whole = (run if norm.kind == 'run' else None) or union(r for ranges in own for r in ranges)
         shared = [tuple(_put(r, whole) for r in ranges) for ranges in own]
     elif norm.kind == 'fixed':
         fixed = Range(norm.low, norm.high)
