@@ -16,7 +16,7 @@ from featmap.norm import parse_norm
 from featmap.options import DRAWING, Run
 from featmap.registry import VISUALIZERS
 from featmap.rendering.budget import fitting
-from featmap.rendering.colors import background_for, color_table
+from featmap.rendering.colors import background_for, color_table, opacity_over
 from featmap.rendering.legend import add_legend, entries_of
 from featmap.rendering.masks import draw_results
 from featmap.rendering.mmengine_picture import draw_as_mmengine
@@ -62,17 +62,18 @@ class FeatMapVisualizer(Visualizer):
         self.settings = drawing.values('look', 'scale')
         look, scale = drawing.look, drawing.scale
         colormap = look.colormap or ('coolwarm' if scale.symmetric else 'jet')
+        background = look.background or background_for(colormap)
         self.look = Look(
-            look.alpha,
+            opacity_over(background) if look.alpha is None else look.alpha,
             color_table(colormap),
             parse_norm(scale.norm, scale.symmetric),
-            look.background or background_for(colormap),
+            background,
             look.interpolation,
             look.grid,
         )
         self.crop = None if look.crop is None else parse_crop(look.crop)
         self.panel_size = None if look.panel_size == 'full' else int(look.panel_size or PANEL_SIZE)
-        self.alpha = look.alpha
+        self.alpha = self.look.alpha
         self.labels = look.labels
         self.colorbar = scale.colorbar
         self.arrangement = look.arrangement

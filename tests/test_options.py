@@ -15,7 +15,7 @@ def test_nothing_given_is_the_defaults():
     run = Run.of({})
     assert run == Run()
     assert (run.what.target_layers, run.what.channel_reduction, run.what.topk) == (('backbone',), 'select_max', 4)
-    assert (run.look.alpha, run.look.colormap, run.what.score_thr) == (0.5, None, 0.3)
+    assert (run.look.alpha, run.look.colormap, run.what.score_thr) == (None, None, 0.3)
     assert (run.what.boxes, run.look.labels, run.look.arrangement) == (True, True, None)
     assert run.output.visualizer == {'type': 'FeatMapVisualizer'}
 
@@ -117,7 +117,6 @@ def test_values_are_put_into_their_types(name, value, expected):
         ('alpha', 1.01),
         ('alpha', float('nan')),
         ('alpha', 'half'),
-        ('alpha', None),
         ('score_thr', 2),
         ('colormap', 3),
         ('boxes', 'False'),

@@ -34,10 +34,12 @@ def record_of(vis: FeatMapInferencer, result: Result) -> SavedImage:
         {'channel_reduction': None, 'topk': 4, 'arrangement': (4, 1), 'symmetric': True, 'norm': 'run'},
         {'channel_reduction': 'channels', 'channels': 'all', 'labels': False, 'alpha': 0.8, 'colormap': 'viridis'},
         {'channel_reduction': 'pca'},
+        {'channel_reduction': 'l2', 'symmetric': True, 'crop': 'box:1', 'interpolation': 'nearest', 'grid': True},
+        {'channel_reduction': 'l2', 'panel_size': 200, 'background': 'none', 'colorbar': True},
         {'channel_reduction': 'nmf', 'components': 3, 'boxes': False},
         {'channel_reduction': 'kmeans', 'components': 4},
     ],
-    ids=lambda options: str(options['channel_reduction']),
+    ids=lambda options: ' '.join(map(str, options.values())),
 )
 def test_the_picture_of_the_shipped_detector_is_drawn_again(tmp_path, options):
     layers = ['neck[2]', 'backbone.stage1'] if options.get('channels') != 'all' else ['neck[2]']

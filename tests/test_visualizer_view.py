@@ -97,6 +97,15 @@ def test_the_background_by_default_goes_with_the_colour_map(options, grey):
     np.testing.assert_array_equal(panels[1], faded(image) if grey else image)
 
 
+@pytest.mark.parametrize(
+    ('options', 'alpha'),
+    [({}, 0.5), ({'symmetric': True}, 0.7), ({'symmetric': True, 'alpha': 0.5}, 0.5), ({'background': 'grey'}, 0.7),
+     ({'symmetric': True, 'background': 'image'}, 0.5), ({'alpha': 0.0}, 0.0)],
+)  # fmt: skip
+def test_the_opacity_by_default_goes_with_the_background(options, alpha):
+    assert FeatMapVisualizer(**options).look.alpha == alpha
+
+
 def test_the_bar_has_the_panels_colours():
     image = np.full((240, 320, 3), 90, np.uint8)
     rendering = FeatMapVisualizer(colorbar=True).draw_maps(image, [over(image)])

@@ -112,7 +112,9 @@ class Look:
     arrangement: tuple[int, int] | None = option(
         None, ARRANGEMENT, 'rows and columns for the channels of a map, also `2x3` and `"(2,3)"`', 'near-square'
     )
-    alpha: float = option(0.5, number('A', 0, 1), 'opacity of the heat, 0 to 1', '0.5', rules=(THROUGH,))
+    alpha: float | None = option(
+        None, number('A', 0, 1), 'opacity of the heat, 0 to 1', '0.5, over a grey image 0.7', rules=(THROUGH,)
+    )
     colormap: str | None = option(
         None, text('NAME'), 'an OpenCV or matplotlib colour map', '`jet`, or `coolwarm` where `--symmetric`',
         rules=(_OWN_COLORS,),

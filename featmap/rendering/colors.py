@@ -24,6 +24,11 @@ def background_for(colormap: str) -> str:
     return 'image' if colormap.lower().removesuffix('_r') in _RAINBOWS else 'grey'
 
 
+def opacity_over(background: str) -> float:
+    """The opacity of the heat that reads best: pale maps need more, and a grey image can bear it."""
+    return 0.7 if background == 'grey' else 0.5
+
+
 @cache
 def color_table(name: str) -> np.ndarray:
     """The colour map's 256 RGB colours as (256, 3) uint8: OpenCV's of that name, else matplotlib's.
