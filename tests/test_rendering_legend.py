@@ -83,3 +83,12 @@ def test_a_picture_of_maps_has_it_where_it_has_labels():
     assert drawn.image.shape[0] > plain.image.shape[0]
     bare = FeatMapVisualizer(labels=False).draw_maps(GREY, [item], FOUND)
     assert bare.image.shape == FeatMapVisualizer(labels=False).draw_maps(GREY, [item]).image.shape
+
+
+def test_a_crop_has_the_classes_that_can_be_seen_in_it(monkeypatch):
+    import featmap.rendering.legend as legend
+
+    written: list[str] = []
+    monkeypatch.setattr(legend, '_write', lambda *args: written.append(args[1]))
+    FeatMapVisualizer(crop='8,16,32,24').draw_maps(GREY, [feature_map(RAMP)], FOUND)
+    assert written == ['cat 100%']

@@ -17,6 +17,7 @@ from featmap.figure.marks import Marks
 from featmap.figure.sheet import GAP, MARGIN, Caption, Sheet
 from featmap.figure.style import SMALLEST, AnyStyle, Type, applied, settings_of
 from featmap.figure.tiles import Canvas, Line, Tile, break_rows, rows_of
+from featmap.rendering.legend import entries_of
 from featmap.rendering.normalize import Range
 from featmap.rendering.panels import Look
 from featmap.rendering.text import printable
@@ -80,7 +81,7 @@ def draw_figure(
     Args:
         image: (H, W, 3) RGB uint8, the original.
         maps: Maps of this image, in drawing order.
-        detections: Outlined on all panels; None for none.
+        detections: Boxes, masks and segments: coloured on the image, outlined on all panels; None for none.
         name: Stands above the image.
         title: Stands above everything.
         look: How panels are coloured, and the rule of their ranges.
@@ -183,7 +184,7 @@ def _lines(rows: dict[str, list[list[Tile]]], width: float, columns: int, asked:
 
 def _texts(caption: Caption, rows: dict[str, list[list[Tile]]], detections: Detections | None) -> list[str]:
     tiles = [tile for row in rows.values() for each in row for tile in each]
-    found = [] if detections is None else Marks.texts(detections)
+    found = [] if detections is None else [*Marks.texts(detections), *(text for text, _ in entries_of(detections))]
     said = [text for tile in tiles for text in (tile.name, *tile.parts)]
     return [caption.title, caption.name, *caption.parts, *found, *said]
 

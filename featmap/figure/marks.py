@@ -1,29 +1,32 @@
-"""What is drawn over the panels of a figure: boxes, and on the image their classes."""
+"""What is drawn over the panels of a figure: boxes, masks and segments, and on the image their classes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from featmap.figure.regions import draw_masks, draw_segments
 from featmap.figure.style import Type
 from featmap.geometry import View
-from featmap.rendering.boxes import class_color, has_dark_ink
+from featmap.rendering.boxes import bright, color_of, has_dark_ink
+from featmap.rendering.legend import entries_of
 from featmap.rendering.tags import place_tags
 from featmap.rendering.text import printable
 from featmap.structures import Detections
 
 _GAP = 6.0  # points from one entry of the legend to the next
 _MOST_HIDDEN = 0.2  # of the image, by tags
+_MOST_CLASSES = 40  # of segments, in a legend
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A box of the legend: its number, its class and score, and its colour."""
+    """A box of the legend: its number, its class and score, and its colour; or without number, a class of segments."""
 
     number: str
     text: str
@@ -31,7 +34,7 @@ class Entry:
 
 
 class Marks:
-    """The boxes of a figure, and where their tags stand on its image.
+    """What was found in the image of a figure, and where the tags of boxes stand on its image.
 
     Tags that fit nowhere are replaced by numbers, which a legend explains. All of them are where most do not fit, or
     where those that do would hide a good part of the image.
@@ -46,13 +49,16 @@ class Marks:
     def __init__(self, detections: Detections, view: View, shape: tuple[float, float], type: Type) -> None:
         shown = np.flatnonzero(view.shows(detections.boxes))
         self._order = shown[np.argsort(-detections.scores[shown], kind='stable')]
-        self._detections, self._type, self._shape = detections, type, shape
+        self._detections, self._type, self._shape, self._view = detections, type, shape, view
         left, top, right, bottom = view.window
         self._corner = np.array([left, top, left, top])
         self._point = np.array([(right - left) / shape[1], (bottom - top) / shape[0]] * 2)  # in pixels
         self.entries: list[Entry] = []
         self._tags: list[tuple[str, np.ndarray, tuple[int, int, int]]] = []
         self._place()
+        if detections.segments is not None:
+            classes = entries_of(replace(detections, segments=detections.segments.seen(view.window, view.shape)))
+            self.entries += [Entry('', printable(text), color) for text, color in classes[:_MOST_CLASSES]]
 
     @staticmethod
     def texts(detections: Detections) -> list[str]:
@@ -60,10 +66,11 @@ class Marks:
         return [printable(f'{detections.name(index)} {score:.2f}') for index, score in enumerate(detections.scores)]
 
     def _place(self) -> None:
+        detections = self._detections
         boxes = (self._detections.boxes[self._order] - self._corner) / self._point
         texts = self.texts(self._detections)
         texts = [texts[index] for index in self._order]
-        colors = [class_color(int(self._detections.labels[index])) for index in self._order]
+        colors = [color_of(detections, int(detections.labels[index])) for index in self._order]
         shape, size = self._shape, self._type.tag
         height = size + 1
         widths = np.array([self._type.width(text, size) + 2 for text in texts])
@@ -81,10 +88,17 @@ class Marks:
         self._tags = list(zip(texts, places, colors))
 
     def draw(self, axes: Axes, tags: bool = False) -> None:
-        """Draw all boxes, the best on top, on axes in pixels of the original: with tags, or thin and bare."""
-        for depth, index in enumerate(self._order):
-            left, top, right, bottom = (float(value) for value in self._detections.boxes[index])
-            color = np.array(class_color(int(self._detections.labels[index]))) / 255
+        """Draw all, the best on top, on axes in pixels of the original: with tags and fill, or bare outlines."""
+        detections = self._detections
+        if detections.segments is not None:
+            draw_segments(axes, detections, self._view, full=tags)
+        elif detections.masks is not None:
+            draw_masks(axes, detections, self._order.tolist(), float(self._point[0]), full=tags)
+        boxed = detections.boxed and (tags or (detections.masks is None and detections.segments is None))
+        for depth, index in enumerate(self._order if boxed else ()):
+            left, top, right, bottom = (float(value) for value in detections.boxes[index])
+            rgb = color_of(detections, int(detections.labels[index]))
+            color = np.array(rgb if tags else bright(rgb)) / 255
             for edge, line in (('white', 1.0), (color, 0.5)):
                 box = Rectangle((left, top), right - left, bottom - top, fill=False)
                 box.set(edgecolor=edge, linewidth=line if tags else 0.7 * line, zorder=2 - depth / len(self._order))
@@ -111,7 +125,8 @@ class Legend:
     def __init__(self, entries: Sequence[Entry], type: Type, room: float) -> None:
         self._entries, self._type = entries, type
         size = type.tag
-        self._plate = max((type.width(entry.number, size) for entry in entries), default=0.0) + 2
+        self._plate = max((type.width(entry.number, size) + 2 for entry in entries), default=0.0)
+        self._plate = max(self._plate, size)
         widest = max((type.width(entry.text, size) for entry in entries), default=0.0)
         self._column = self._plate + 2 + widest + _GAP
         self._columns = max(int((room + _GAP) / self._column), 1)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from featmap.masks import Segments
 from featmap.rendering.boxes import bright, color_of, draw_boxes, line_width
 from featmap.structures import Detections
 
-_FILL, _SEGMENTS = 0.35, 0.5  # opacities: an instance stays recognisable, and a class is known by its colour
+FILL, _SEGMENTS = 0.35, 0.5  # opacities: an instance stays recognisable, and a class is known by its colour
 
 
 def draw_results(image: np.ndarray, detections: Detections, full: bool = True) -> np.ndarray:
@@ -42,7 +43,7 @@ def draw_masks(image: np.ndarray, detections: Detections, fill: bool = True) -> 
         left, top, right, bottom = masks.windows[index]
         under = picture[top:bottom, left:right]
         if under.size:
-            mixed = cv2.addWeighted(under, 1 - _FILL, np.full_like(under, colors[index]), _FILL, 0)
+            mixed = cv2.addWeighted(under, 1 - FILL, np.full_like(under, colors[index]), FILL, 0)
             np.copyto(under, mixed, where=parts[index][..., None])
     for index in order:
         lines = contours(parts[index], (int(masks.windows[index, 0]), int(masks.windows[index, 1])))
@@ -60,19 +61,28 @@ def contours(mask: np.ndarray, corner: tuple[int, int] = (0, 0)) -> list[np.ndar
 
 def draw_segments(image: np.ndarray, detections: Detections, fill: bool = True) -> np.ndarray:
     """A copy of an RGB image with segments in the colours of their classes, or with their borders alone."""
-    segments = detections.segments
-    assert segments is not None
-    colors = np.array([(0, 0, 0), *(color_of(detections, label) for label in segments.labels)], dtype=np.uint8)
-    picture, numbers = image.copy(), segments.numbers
-    if fill:
-        mixed = cv2.addWeighted(image, 1 - _SEGMENTS, colors[numbers], _SEGMENTS, 0)
-        picture = np.where((numbers > 0)[..., None], mixed, image)
-    else:
-        colors = np.array([bright((int(r), int(g), int(b))) for r, g, b in colors], dtype=np.uint8)
+    assert detections.segments is not None
     width = line_width(image.shape) if fill else max(line_width(image.shape) // 2, 1)
+    over = segments_over(detections, detections.segments, fill, width)
+    opacity = over[..., 3:]
+    mixed = cv2.addWeighted(image, 1 - _SEGMENTS, over[..., :3].copy(), _SEGMENTS, 0) if fill else image
+    return np.where(opacity == 0, image, np.where(opacity == 255, over[..., :3], mixed))
+
+
+def segments_over(detections: Detections, segments: Segments, fill: bool = True, width: int = 1) -> np.ndarray:
+    """What is laid over a picture of the segments' size: (H, W, 4) RGBA uint8, borders opaque, the rest half so or not.
+
+    Args:
+        detections: Tells the colours of classes.
+        segments: At the picture's size.
+        fill: Whether to colour more than borders.
+        width: Of borders, in pixels, on either side.
+    """
+    numbers = segments.numbers
+    colors = [color_of(detections, label) for label in segments.labels]
+    table = np.array([(0, 0, 0), *(color if fill else bright(color) for color in colors)], dtype=np.uint8)
     kernel = np.ones((2 * ((width + 1) // 2) + 1,) * 2, np.uint8)
     # Beyond the picture there is no border; OpenCV's own is neither the least nor the most.
     border = cv2.dilate(numbers, kernel) != cv2.erode(numbers, kernel)
-    border &= numbers > 0
-    picture[border] = colors[numbers[border]]
-    return picture
+    opacity = np.where(border, 255, round(_SEGMENTS * 255) if fill else 0) * (numbers > 0)
+    return np.dstack([table[numbers], opacity.astype(np.uint8)])
