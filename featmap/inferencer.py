@@ -146,7 +146,7 @@ class FeatMapInferencer:
             for page, rendering in enumerate(renderings):
                 tag = Path(name).stem if len(renderings) == 1 else f'{Path(name).stem}_{page + 1}'
                 self.visualizer.add_image(tag, rendering.image, step)
-        alike = ('look', 'arrangement', 'labels')
+        alike = ('look', 'arrangement', 'labels', 'crop')
         drawn = {each: getattr(self.visualizer, each) for each in alike if hasattr(self.visualizer, each)}
         return Result(name, renderings, maps, detections, pixels, location, {**drawn, 'run': self.run})
 

@@ -19,11 +19,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from featmap.errors import DrawError, OptionError, OutputError
-from featmap.figure import save_figure
+from featmap.figure import draw_figure, save_figure
 from featmap.rendering.panels import Look
 from featmap.structures import Detections
 from tests.conftest import ROOT, files_under
-from tests.figure_helpers import FLAT, axes_of, detections, fmap, outputs, planes
+from tests.figure_helpers import FLAT, axes_of, detections, fmap, outputs, planes, texts
 
 NAN = float('nan')
 SVG = '{http://www.w3.org/2000/svg}'
@@ -160,11 +160,23 @@ def test_a_window_shows_a_part_of_the_image_and_its_boxes(tmp_path):
     found = Detections(
         np.array([[25, 15, 35, 30], [70, 50, 90, 60]], np.float32), np.array([0.9, 0.5]), np.zeros(2, int)
     )
-    figure = save_figure(tmp_path / 'a.png', image, [fmap(shape=(64, 96))], found, window=(20, 10, 60, 40))
+    figure = save_figure(tmp_path / 'a.png', image, [fmap(shape=(64, 96))], found, crop=(20, 10, 60, 40))
     (corner,) = axes_of(figure, 'image')
     assert (corner.images[0].get_array() == 200).all()
     assert [text.get_text() for text in corner.texts] == ['0 0.90']
     assert corner.bbox.height == pytest.approx(corner.bbox.width * 30 / 40, abs=1)
+    assert '96×64 · crop 20,10 – 60,40 · 2 detections' in texts(figure)
+    around = draw_figure(image, [fmap(shape=(64, 96))], found, crop='box:1:0')
+    assert axes_of(around, 'image')[0].get_xlim() == (70, 90)
+
+
+@pytest.mark.parametrize(
+    ('crop', 'message'),
+    [('box', r"crop='box': expected X1,Y1,X2,Y2"), ((5, 0, 2, 3), 'expected X1'), ('box:0', 'detections')],
+)
+def test_a_window_that_cannot_be(crop, message):
+    with pytest.raises(OptionError, match=message):
+        draw_figure(FLAT, outputs(1), crop=crop)
 
 
 def test_pixels_of_a_tiny_image_stay_squares(tmp_path):

@@ -167,7 +167,7 @@ def test_a_figure_shows_itself_in_notebooks():
 
 
 def test_boxes_of_your_own_are_added_in_pixels_of_the_image():
-    figure = draw_figure(np.zeros((64, 96, 3), np.uint8), [fmap(shape=(64, 96))], window=(20, 10, 80, 50))
+    figure = draw_figure(np.zeros((64, 96, 3), np.uint8), [fmap(shape=(64, 96))], crop='20,10,80,50')
     for axes in axes_of(figure, 'image') + axes_of(figure, 'panel'):
         assert (axes.get_xlim(), axes.get_ylim()) == ((20, 80), (50, 10))
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from featmap.crop import Crop, Window, parse_crop
 from featmap.errors import OptionError, OutputError
 from featmap.figure.marks import Marks
 from featmap.figure.sheet import GAP, MARGIN, Caption, Sheet
@@ -19,10 +20,11 @@ from featmap.figure.style import SMALLEST, AnyStyle, Type, applied, settings_of
 from featmap.figure.tiles import Canvas, Line, Tile, break_rows, rows_of
 from featmap.rendering.legend import entries_of
 from featmap.rendering.normalize import Range
-from featmap.rendering.panels import Look
-from featmap.rendering.text import printable
+from featmap.rendering.panels import Look, sizes_of
+from featmap.rendering.text import SEPARATOR, printable
 from featmap.sinks import write_atomically
 from featmap.structures import Detections, FeatureMap
+from featmap.wording import option as written
 
 SUFFIXES = ('.pdf', '.svg', '.png')
 _BESIDE, _BELOW = 0.75, 0.9  # inches from one panel to the next at least, beside the image or below it
@@ -62,7 +64,7 @@ def draw_figure(
     title: str = '',
     look: Look | None = None,
     run: Range | None = None,
-    window: tuple[int, int, int, int] | None = None,
+    crop: Any = None,
     dpi: float = 200,
     width: float = 7.0,
     columns: int = 6,
@@ -86,7 +88,7 @@ def draw_figure(
         title: Stands above everything.
         look: How panels are coloured, and the rule of their ranges.
         run: The range of the whole run, for the norm ``run``; by default that of these maps.
-        window: ``(left, top, right, bottom)`` of the part to show, in pixels; None for all of the image.
+        crop: The part to show: ``(x1, y1, x2, y2)`` in pixels, ``box:N`` or ``box:N:MARGIN``; None for all.
         dpi: Pixels an inch: panels are resampled to their printed size, pixels being averaged, and never enlarged.
         width: Of the figure, in inches. Its height follows from the shape of the image and the number of rows.
         columns: The most panels side by side, the image not counted; fewer where they would be too small to read.
@@ -106,9 +108,11 @@ def draw_figure(
         OptionError: for an image that is none, sizes out of range, and an unknown style.
     """
     _check(image, maps, dpi, width, columns, font_size)
+    part, window = _window(crop, image, detections)
     canvas = Canvas(image, look or Look(), window)
     settings = settings_of(style)
-    told = [f'{image.shape[1]}×{image.shape[0]}', *([] if detections is None else [detections.count])]
+    told = [sizes_of(maps[0].geometry) if maps else f'{image.shape[1]}×{image.shape[0]}', *part]
+    told += [] if detections is None else detections.count.split(SEPARATOR)
     caption = Caption(printable(title), printable(name), tuple(told))
     rows = rows_of(canvas, maps, run)
     lines, above = _lines(rows, width, columns, arrangement[1] if arrangement else None)
@@ -171,6 +175,19 @@ def check_suffix(path: str | os.PathLike[str]) -> str:
     if suffix.lower() not in SUFFIXES:
         raise OutputError(f'{os.fspath(path)!r} has the suffix {suffix!r}: expected one of {" ".join(SUFFIXES)}')
     return suffix.lower()
+
+
+def _window(crop: Any, image: np.ndarray, detections: Detections | None) -> tuple[list[str], Window | None]:
+    """What is said of a crop, and where it is."""
+    if crop is None:
+        return [], None
+    try:
+        crop = crop if isinstance(crop, Crop) else parse_crop(crop)
+    except ValueError as error:
+        raise OptionError(f'{written("crop", crop)}: {error}') from error
+    window = crop.window(image.shape[:2], None if detections is None else detections.boxes.tolist())
+    left, top, right, bottom = window
+    return [f'{crop.name} {left},{top} – {right},{bottom}'], window
 
 
 def _lines(rows: dict[str, list[list[Tile]]], width: float, columns: int, asked: int | None) -> tuple[list[Line], bool]:

@@ -73,21 +73,22 @@ class Panels:
 
     def sketches(self) -> list[PanelImage]:
         """The panels with all but a picture worth looking at."""
-        return list(self._panels((1, 1), replace(self._canvas.look, grid=False)))
+        return list(self._panels((1, 1)))
 
     def pictures(self, shape: tuple[int, int]) -> list[np.ndarray]:
         """The panels at this height and width: (h, w, 3) RGB uint8."""
         if self._drawn is None or self._drawn[0] != shape:
             times = self._oversampling(shape)
             large = (shape[0] * times, shape[1] * times)
-            pictures = [panel.image for panel in self._panels(large, self._canvas.look)]
+            pictures = [panel.image for panel in self._panels(large)]
             if times > 1:
                 pictures = [cv2.resize(each, shape[::-1], interpolation=cv2.INTER_AREA) for each in pictures]
             self._drawn = shape, pictures
         return self._drawn[1]
 
-    def _panels(self, shape: tuple[int, int], look: Look) -> Iterator[PanelImage]:
-        return panels_of(self._canvas.backdrop(shape), self._item, self._scales, look, self._canvas.view(shape))
+    def _panels(self, shape: tuple[int, int]) -> Iterator[PanelImage]:
+        canvas = self._canvas
+        return panels_of(canvas.backdrop(shape), self._item, self._scales, canvas.look, canvas.view(shape))
 
     def _oversampling(self, shape: tuple[int, int]) -> int:
         """How many times as large to draw, that no cell falls between two pixels; they are averaged then."""
@@ -142,7 +143,7 @@ def _tile(item: FeatureMap, panels: Panels, index: int, panel: PanelImage, look:
     if item.kind == 'concepts':
         if index == len(item):
             shows = [part for part in panel.label.shows if part not in item.names]  # which stand above the other panels
-            return replace(tile, parts=(*shows, *label_of(item, 0, None, look.norm).facts))
+            return replace(tile, parts=(*shows, *label_of(item, 0, None, look.norm, look.grid).facts))
         tile = replace(tile, frame=categories(len(item))[index] / 255)
     if panel.scale is not None:
         if panel.scale.constant:
