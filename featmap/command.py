@@ -108,6 +108,7 @@ def _draw_all(
     notes: Console,
 ) -> int:
     failures: list[Source] = []
+    counts: list[tuple[int, int, int]] = []
     taken = {Path(source.location).resolve() for source in sources} | {path.resolve() for path in paths if path}
     out = Console(highlight=False, soft_wrap=True)
     columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -116,6 +117,8 @@ def _draw_all(
             try:
                 result = inferencer.draw(source, step)
                 written = extras.save(inferencer, result, step)
+                if result.match is not None:
+                    counts.append(result.match.counts)
                 if path is not None:
                     written += result.save_pages(path, taken, output.quality)
             except Exception as error:
@@ -131,6 +134,11 @@ def _draw_all(
             if output.show:
                 inferencer.visualizer.show(result.image, win_name=source.name)
     inferencer.visualizer.close()
+    if len(counts) > 1:
+        found, missed, false = (sum(each) for each in zip(*counts))
+        tell(notes, f'featmap: ground truth of {len(counts)} images: {found} found · {missed} missed · {false} false')
+    if inferencer.truth is not None and inferencer.truth.note:
+        tell(notes, f'featmap: {inferencer.truth.note}')
     if failures:
         names = ', '.join(source.location for source in failures)
         tell(notes, f'featmap: {len(failures)} of {len(sources)} images failed: {names}')

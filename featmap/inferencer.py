@@ -16,7 +16,9 @@ from torch import nn
 
 from featmap.errors import FeatMapError, OptionError, nearest
 from featmap.extractor import MapExtractor
+from featmap.ground_truth import open_ground_truth
 from featmap.layers import Target
+from featmap.matching import Match, match
 from featmap.models.build import is_none
 from featmap.models.config import load_config, parse_cfg_options
 from featmap.models.detector import Detector
@@ -30,6 +32,7 @@ from featmap.sources import Source, list_sources
 from featmap.storage import SavedImage, versions
 from featmap.structures import Detections, FeatureMap
 from featmap.visualizer import FeatMapVisualizer
+from featmap.wording import option as written
 
 AnyImage = Union[str, Path, np.ndarray, Source]
 
@@ -77,6 +80,8 @@ class FeatMapInferencer:
             basis=what.basis,
             abs=what.abs or None,
         )
+        # Opened before the model is loaded, which takes longer than to see that there is nothing.
+        self.truth = None if what.gt is None else open_ground_truth(what.gt)
         self.visualizer = _build_visualizer(self.options, {*cfg.get('featmap', {}), *asked.given}, save_dir)
         self.detector = Detector(
             cfg,
@@ -86,6 +91,8 @@ class FeatMapInferencer:
             trust_checkpoint=model.trust_checkpoint,
             amp=model.amp,
         )
+        if self.truth is not None:
+            self.truth.use(self.detector.classes)
         self.extractor = MapExtractor(
             self.detector,
             what.target_layers,
@@ -141,18 +148,28 @@ class FeatMapInferencer:
         pixels = _pixels(image)
         name, location = ('image', '') if isinstance(image, np.ndarray) else (image.name, image.location)
         maps, detections = self.extractor.extract(pixels)
-        renderings = self.visualizer.draw_sheets(pixels, maps, detections, title=name, run=self.run)
+        matched = self._match(detections, location, pixels)
+        renderings = self.visualizer.draw_sheets(pixels, maps, detections, title=name, run=self.run, **matched)
         if self.visualizer._vis_backends:
             for page, rendering in enumerate(renderings):
                 tag = Path(name).stem if len(renderings) == 1 else f'{Path(name).stem}_{page + 1}'
                 self.visualizer.add_image(tag, rendering.image, step)
         alike = ('look', 'arrangement', 'labels', 'crop')
         drawn = {each: getattr(self.visualizer, each) for each in alike if hasattr(self.visualizer, each)}
-        return Result(name, renderings, maps, detections, pixels, location, {**drawn, 'run': self.run})
+        options = {**drawn, 'run': self.run}
+        return Result(name, renderings, maps, detections, pixels, location, options, matched.get('match'))
 
     def compute(self, image: np.ndarray) -> tuple[tuple[FeatureMap, ...], Detections | None]:
         """The reduced maps of one (H, W, 3) RGB uint8 image, and its detections where they are wanted."""
         return self.extractor.extract(image)
+
+    def _match(self, detections: Detections | None, location: str, image: np.ndarray) -> dict[str, Match]:
+        """What of the image's ground truth was found; nothing where there is none."""
+        if self.truth is None or detections is None:
+            return {}
+        if detections.kind not in ('detection', 'instance'):
+            raise OptionError(f'{written("gt")} needs boxes with classes, and this model has {detections.count}')
+        return {'match': match(detections, self.truth.of(location, (image.shape[0], image.shape[1])))}
 
     def record(self, result: Result) -> SavedImage:
         """A result with all that :func:`featmap.storage.save_maps` keeps: maps, settings, model, versions."""
@@ -172,6 +189,7 @@ class FeatMapInferencer:
             detections=result.predictions,
             provenance=provenance,
             run_range=(self.run.low, self.run.high, self.run.noise) if self.run else None,
+            truth=result.match.truth if result.match else None,
         )
 
     def _learn(self, items: Sequence[np.ndarray | Source], skip: tuple[type[FeatMapError], ...] = ()) -> None:

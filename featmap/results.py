@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featmap.errors import OutputError
+from featmap.matching import Match
 from featmap.sinks import exact_file, save_image
 from featmap.structures import Detections, FeatureMap, Rendering
 
@@ -32,6 +33,7 @@ class Result:
         original: The image itself, (H, W, 3) RGB uint8.
         location: The path or URL that it was read from; empty for an array.
         figure_options: How :meth:`figure` draws where it is told nothing else: as the picture was drawn.
+        match: Ground truth, and what of it was found; None where there is none.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Result:
     original: np.ndarray = field(repr=False)
     location: str = ''
     figure_options: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    match: Match | None = field(default=None, repr=False)
 
     @property
     def rendering(self) -> Rendering:

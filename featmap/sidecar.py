@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
 from featmap.schema import Check, SchemaError, anything, flag, many, mapping, maybe, number, one_of, record, text, whole
 from featmap.structures import KINDS
 
@@ -66,6 +72,17 @@ _results = record(
 )
 
 
+_truth = record(
+    {
+        'boxes': many(many(number(-_MOST, _MOST), 4)),
+        'labels': many(whole(0, _MOST)),
+        'crowd': many(flag),
+        'ignored': many(flag),
+        'left_out': whole(0, _MOST),
+    }
+)
+
+
 def _image(value: object, place: str) -> dict[str, object]:
     found = record({'name': text(), 'location': text(), 'height': _pixels, 'width': _pixels})(value, place)
     if found['height'] * found['width'] > _MOST_PIXELS:
@@ -86,5 +103,19 @@ SIDECAR: Check = record(
         'run_range': maybe(_run_range),
         'detections': maybe(_results),
         'maps': many(_map, most=100_000),
-    }
+    },
+    {'ground_truth': maybe(_truth)},
 )
+
+
+def plain(value: Any) -> Any:
+    """As strict JSON holds it: non-finite numbers become None, what is unknown its text."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): plain(each) for key, each in value.items()}
+    return [plain(each) for each in value] if isinstance(value, (list, tuple)) else str(value)

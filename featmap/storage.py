@@ -22,14 +22,15 @@ import numpy as np
 from featmap.arrays import DATA_SUFFIXES, pack, to_array, unpack
 from featmap.errors import DrawError, GeometryError, OptionError, OutputError, SourceError, first_line, nearest
 from featmap.geometry import ImageGeometry
+from featmap.matching import match
 from featmap.options import DRAWING, Run
 from featmap.rendering.normalize import Range, value_range
 from featmap.schema import SchemaError
-from featmap.sidecar import SIDECAR
+from featmap.sidecar import SIDECAR, plain
 from featmap.sinks import atomic_write, write_atomically
 from featmap.sources import Source
-from featmap.stored_results import results_entry, results_of
-from featmap.structures import Detections, FeatureMap, Rendering
+from featmap.stored_results import results_entry, results_of, truth_entry, truth_of
+from featmap.structures import Detections, FeatureMap, GroundTruth, Rendering
 from featmap.version import __version__
 from featmap.visualizer import FeatMapVisualizer
 
@@ -55,6 +56,7 @@ class SavedImage:
         provenance: ``config``, ``checkpoint``, ``checkpoint_sha256``, ``settings`` (a dict with those of ``LOOK`` as
             they were in force, and any others), ``versions``. What JSON cannot hold is saved as text.
         run_range: (low, high, noise) of the whole run, for the norm ``run``; files of old have no noise.
+        truth: The ground truth that is drawn beside the detections; None for none.
     """
 
     name: str
@@ -64,6 +66,7 @@ class SavedImage:
     detections: Detections | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     run_range: tuple[float, ...] | None = None
+    truth: GroundTruth | None = None
 
     def draw(self, image: np.ndarray | None = None, **look: Any) -> Rendering:
         """The picture as it was drawn, pixel for pixel, or its first page.
@@ -91,7 +94,10 @@ class SavedImage:
         if self.run_range is not None:
             low, high, *noise = self.run_range
             run = Range(low, high, noise=sum(noise))
-        return visualizer.draw_sheets(self._original(image), self.maps, self.detections, title=self.name, run=run)
+        matched = None if self.truth is None or self.detections is None else match(self.detections, self.truth)
+        return visualizer.draw_sheets(
+            self._original(image), self.maps, self.detections, title=self.name, run=run, match=matched
+        )
 
     def _original(self, image: np.ndarray | None) -> np.ndarray:
         where = 'the given image'
@@ -153,9 +159,10 @@ def save_maps(path: str | os.PathLike[str], saved: SavedImage, features: bool = 
         'provenance': saved.provenance,
         'run_range': saved.run_range,
         'detections': detections,
+        'ground_truth': truth_entry(saved.truth),
         'maps': entries,
     }
-    text = json.dumps(_plain(sidecar), indent=1, ensure_ascii=False, allow_nan=False) + '\n'
+    text = json.dumps(plain(sidecar), indent=1, ensure_ascii=False, allow_nan=False) + '\n'
     with atomic_write(path) as file:
         file.write(data)
         sidecar_of(path).unlink(missing_ok=True)  # the new data must not stand beside the old description
@@ -265,6 +272,7 @@ def _restored(content: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Save
         results_of(content['detections'], arrays, shape),
         dict(content['provenance']),
         run,
+        truth_of(content.get('ground_truth')),
     )
 
 
@@ -302,16 +310,3 @@ def _feature_map(entry: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Fea
 def _numbers(pair: Any) -> tuple[float, float]:
     low, high = (math.nan if number is None else float(number) for number in pair)
     return low, high
-
-
-def _plain(value: Any) -> Any:
-    """As strict JSON holds it: non-finite numbers become None, what is unknown its text."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, (str, bool, int)):
-        return value
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    return [_plain(each) for each in value] if isinstance(value, (list, tuple)) else str(value)

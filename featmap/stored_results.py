@@ -10,10 +10,11 @@ import numpy as np
 
 from featmap.arrays import to_array
 from featmap.masks import Masks, Segments
-from featmap.structures import Detections
+from featmap.structures import Detections, GroundTruth
 
 _NUMBERS = ('boxes', 'scores', 'labels')
 _FAR = 1 << 24  # pixels
+_TRUTH = {'boxes': np.float32, 'labels': np.int64, 'crowd': bool, 'ignored': bool}
 
 
 def results_entry(detections: Detections | None, arrays: dict[str, np.ndarray]) -> dict[str, Any] | None:
@@ -108,3 +109,25 @@ def _color(given: Any) -> tuple[int, int, int]:
     if not all(0 <= part <= 255 for part in (red, green, blue)):
         raise ValueError(f'a colour of {given}')
     return red, green, blue
+
+
+def truth_entry(truth: GroundTruth | None) -> dict[str, Any] | None:
+    """Ground truth in the JSON file; boxes are float32, which its numbers hold exactly."""
+    if truth is None:
+        return None
+    return {**{name: getattr(truth, name).tolist() for name in _TRUTH}, 'left_out': truth.left_out}
+
+
+def truth_of(entry: dict[str, Any] | None) -> GroundTruth | None:
+    """Ground truth as :func:`truth_entry` wrote it; None for none.
+
+    Raises:
+        ValueError: where it does not go together. KeyError, TypeError for an entry of another form.
+    """
+    if entry is None:
+        return None
+    boxes, labels, crowd, ignored = (np.array(entry[name], kind) for name, kind in _TRUTH.items())
+    boxes = boxes.reshape(-1, 4)
+    if any(column.shape != (len(boxes),) for column in (labels, crowd, ignored)) or not np.isfinite(boxes).all():
+        raise ValueError(f'ground truth of {len(boxes)} boxes and {labels.shape} labels')
+    return GroundTruth(boxes, labels, crowd, ignored, int(entry['left_out']))

@@ -183,6 +183,29 @@ class Detections:
 
 
 @dataclass(frozen=True)
+class GroundTruth:
+    """What an image is labelled with.
+
+    Attributes:
+        boxes: (N, 4) x1 y1 x2 y2 in original pixels.
+        labels: (N,) class numbers of the model.
+        crowd: (N,) whether a box is of many objects that are not told apart.
+        ignored: (N,) whether a box counts neither as found nor as missed; crowds never do.
+        left_out: How many boxes are of classes that the model does not have, and are not among these.
+    """
+
+    boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4), np.float32))
+    labels: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    crowd: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
+    ignored: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
+    left_out: int = 0
+
+    def __len__(self) -> int:
+        """The number of boxes."""
+        return len(self.boxes)
+
+
+@dataclass(frozen=True)
 class Panel:
     """Where one map's plane stands in a picture: x, y, width and height in pixels, and its label."""
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from featmap.crop import PANEL_SIZE, parse_crop
 from featmap.geometry import View
+from featmap.matching import Match
 from featmap.norm import parse_norm
 from featmap.options import DRAWING, Run
 from featmap.registry import VISUALIZERS
@@ -25,6 +26,7 @@ from featmap.rendering.panels import Look, panels_of, sizes_of
 from featmap.rendering.scales import scales_of
 from featmap.rendering.text import SEPARATOR
 from featmap.rendering.tile import Cell, tile
+from featmap.rendering.truth import draw_match
 from featmap.structures import Detections, FeatureMap, Rendering
 
 _PLANES_A_PAGE = 64
@@ -86,6 +88,7 @@ class FeatMapVisualizer(Visualizer):
         title: str = 'image',
         run: Range | None = None,
         scales: Sequence[Sequence[Range]] | None = None,
+        match: Match | None = None,
     ) -> Rendering:
         """One picture: the original with its detections, then a panel for each plane of each map.
 
@@ -96,14 +99,15 @@ class FeatMapVisualizer(Visualizer):
             title: Label of the original.
             run: The range of the whole run, for the norm ``run``; by default that of these maps.
             scales: For each map the range of each plane; by default what the norm makes of these maps.
+            match: Ground truth and what of it was found, drawn beside the original; None for none.
 
         Raises:
             DrawError: where a map holds no finite value on the image, or belongs to an image of another size.
         """
         if scales is None:
             scales = scales_of(maps, self.look.norm, run)
-        view = self.view(image, detections, maps)
-        return self._draw(image, maps, scales, detections, self._head(title, image, maps, view), view)
+        view = self.view(image, detections, maps, plain=1 if match is None else 2)
+        return self._draw(image, maps, scales, detections, self._head(title, image, maps, view), view, match)
 
     def view(
         self,
@@ -111,8 +115,11 @@ class FeatMapVisualizer(Visualizer):
         detections: Detections | None = None,
         maps: Sequence[FeatureMap] = (),
         longest: int | None = None,
+        plain: int = 1,
     ) -> View:
         """What of an (H, W, 3) image is drawn, by ``crop``, and how large, by ``panel_size`` and ``longest``.
+
+        By default so large that the picture of the maps, with so many plain panels, can be sent.
 
         Raises:
             DrawError: where the image has no such part, or no such detection, to crop to.
@@ -126,7 +133,7 @@ class FeatMapVisualizer(Visualizer):
         heats = sum(len(item) if item.kind in ('heat', 'concepts') else 1 for item in maps)
         while True:
             size = max(view.shape)
-            fits = fitting(view.picture(image), heats, self.look)
+            fits = fitting(view.picture(image), heats, self.look, plain)
             if fits >= size:
                 return view
             view = View.of(image.shape[:2], fits, window)
@@ -146,8 +153,13 @@ class FeatMapVisualizer(Visualizer):
         detections: Detections | None,
         head: list[str],
         view: View,
+        match: Match | None = None,
     ) -> Rendering:
         original = view.picture(image, self.look.interpolation == 'linear')
+        beside = []
+        if match is not None:
+            parts = ['ground truth', match.count, *([] if view.is_whole else ['in the whole image'])]
+            beside = [Cell(draw_match(original, match, view), SEPARATOR.join(parts))]
         backdrop = self.look.backdrop(original)
         colors = self.look.bar(backdrop) if self.colorbar else None
         seen = None if detections is None else detections.seen(view)
@@ -165,7 +177,7 @@ class FeatMapVisualizer(Visualizer):
                 bar = colors if panel.scale else None
                 cells.append(Cell(picture, panel.label, bar, panel.scale))
             groups.append(cells)
-        rendering = tile(Cell(original, SEPARATOR.join(head)), groups, self.arrangement, self.labels)
+        rendering = tile(Cell(original, SEPARATOR.join(head)), groups, self.arrangement, self.labels, beside)
         return add_legend(rendering, entries_of(seen)) if seen is not None and self.labels else rendering
 
     def draw_sheets(
@@ -175,6 +187,7 @@ class FeatMapVisualizer(Visualizer):
         detections: Detections | None = None,
         title: str = 'image',
         run: Range | None = None,
+        match: Match | None = None,
     ) -> tuple[Rendering, ...]:
         """As :meth:`draw_maps`, but a map of more planes than a page holds gets its own, panels up to 320 pixels.
 
@@ -182,14 +195,14 @@ class FeatMapVisualizer(Visualizer):
         """
         limit = self.arrangement[0] * self.arrangement[1] if self.arrangement else _PLANES_A_PAGE
         if all(len(item) <= limit for item in maps):
-            return (self.draw_maps(image, maps, detections, title, run),)
+            return (self.draw_maps(image, maps, detections, title, run, match=match),)
         # Found once: a range that is shared is shared by all pages.
         scales = scales_of(maps, self.look.norm, run)
         small = [index for index, item in enumerate(maps) if len(item) <= limit]
         pages = []
-        if small:
-            few = [maps[index] for index in small]
-            pages = [self.draw_maps(image, few, detections, title, run, scales=[scales[index] for index in small])]
+        if small or match is not None:
+            few, theirs = [maps[index] for index in small], [scales[index] for index in small]
+            pages = [self.draw_maps(image, few, detections, title, run, theirs, match)]
         view = self.view(image, detections, longest=_PAGE_PANEL)
         head = self._head(title, image, maps, view)
         for item, ranges in zip(maps, scales):

@@ -164,3 +164,20 @@ def test_the_labels_of_one_picture_have_one_height():
         [[Cell(np.zeros((60, 100, 3), np.uint8), SEPARATOR.join(['backbone.stage1', '128×20×20', 'stride 8']))]],
     )
     assert rendering.panels[0].y == rendering.panels[1].y
+
+
+def test_panels_beside_the_original():
+    original, groups = numbered([1, 1, 1])
+    more = Cell(np.full_like(original.image, 7), 'more')
+    made = tile(original, groups, labels=False, beside=[more])
+    assert [panel.label for panel in made.panels][:2] == [original.label, 'more']
+    assert made.panels[1].y == made.panels[0].y
+    assert made.panels[1].x > made.panels[0].x
+    assert len(made.panels) == 5
+    original, groups = numbered([4, 4])
+    plain, made = tile(original, groups, labels=False), tile(original, groups, labels=False, beside=[more])
+    assert made.panels[1].x == made.panels[0].x
+    assert made.panels[1].y > made.panels[0].y
+    assert made.panels[2:] == plain.panels[1:]
+    panel = made.panels[1]
+    assert (made.image[panel.y : panel.y + panel.height, panel.x : panel.x + panel.width] == 7).all()

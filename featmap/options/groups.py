@@ -102,6 +102,11 @@ class What:
         None, file(), 'use the basis of `pca` in this file; `--save-basis` writes one', rules=(with_reducer('pca'),)
     )
     score_thr: float = option(0.3, number('S', 0, 1), 'draw detections from this score up', '0.3', rules=(WITH_BOXES,))
+    gt: str | None = option(
+        None, file(),
+        'ground truth beside the detections, what was found, missed and false: a COCO `.json`, a YOLO `.txt`, or a '
+        'folder of labels (YOLO, Pascal VOC, LabelMe, or one COCO file)', rules=(WITH_BOXES,),
+    )  # fmt: skip
     boxes: bool = option(True, FLAG, 'no detections; the forward ends at the last wanted layer')
 
 

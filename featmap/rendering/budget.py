@@ -26,16 +26,17 @@ def bytes_a_pixel(picture: np.ndarray, strength: float = 1.0) -> float:
     return 3 / 8 * min(_entropy(lower[:, 1:] - lower[:, :-1]), _entropy(lower - upper))
 
 
-def fitting(picture: np.ndarray, heats: int, look: Look) -> int:
-    """The longer side, in pixels, at which an (H, W, 3) picture and so many panels of it under heat stay within bounds.
+def fitting(picture: np.ndarray, heats: int, look: Look, plain: int = 1) -> int:
+    """The longer side, in pixels, at which an (H, W, 3) picture and so many panels of it under heat stay within bounds,
+    beside so many plain ones.
 
     That of the picture where they do already, or where it is short.
     """
     pixels, longest = picture.shape[0] * picture.shape[1], max(picture.shape[:2])
-    if longest <= _LEAST or 3 * pixels * (1 + heats) <= LIMIT:
+    if longest <= _LEAST or 3 * pixels * (plain + heats) <= LIMIT:
         return longest
     under = bytes_a_pixel(look.backdrop(picture), 1 - look.opacity) if heats else 0.0
-    need = pixels * (bytes_a_pixel(picture) + heats * under)
+    need = pixels * (plain * bytes_a_pixel(picture) + heats * under)
     return longest if need <= LIMIT else max(math.floor(longest * 0.99 * math.sqrt(LIMIT / need)), _LEAST)
 
 

@@ -68,6 +68,7 @@ def tile(
     groups: Sequence[Sequence[Cell]],
     arrangement: tuple[int, int] | None = None,
     labels: bool = True,
+    beside: Sequence[Cell] = (),
 ) -> Rendering:
     """One picture of all panels, left to right and top to bottom, the original first.
 
@@ -78,12 +79,13 @@ def tile(
         arrangement: Rows and columns of each block; None for a near-square block, and where there are several for
             blocks that make the picture near-square.
         labels: Whether to leave a strip with the label above each panel.
+        beside: Further panels of the original, next to it, or below it where there are blocks.
     """
     if all(len(group) == 1 for group in groups):
-        cells = [original, *(group[0] for group in groups)]
+        cells = [original, *beside, *(group[0] for group in groups)]
         _, columns = near_square(len(cells), original.image.shape[:2])
         return _compose(cells, [Place(*divmod(index, columns)) for index in range(len(cells))], labels)
-    return _compose(*_blocks(original, groups, arrangement), labels)
+    return _compose(*_blocks([original, *beside], groups, arrangement), labels)
 
 
 class Place(NamedTuple):
@@ -96,9 +98,9 @@ class Place(NamedTuple):
 
 
 def _blocks(
-    original: Cell, groups: Sequence[Sequence[Cell]], arrangement: tuple[int, int] | None
+    originals: list[Cell], groups: Sequence[Sequence[Cell]], arrangement: tuple[int, int] | None
 ) -> tuple[list[Cell], list[Place]]:
-    """The blocks right of the original: a few one below the other, many in a near-square grid."""
+    """The blocks right of the originals: a few one below the other, many in a near-square grid."""
     across = 1 if len(groups) <= 4 else near_square(len(groups))[1]
     if arrangement is None and len(groups) > 1:
         widest = _columns(max(map(len, groups)), -(-len(groups) // across), across)
@@ -106,7 +108,7 @@ def _blocks(
     else:
         shapes = [check_arrangement(arrangement, len(group)) for group in groups]
     block_rows, block_columns = max(rows for rows, _ in shapes), max(columns for _, columns in shapes)
-    cells, places = [original], [Place(0, 0)]
+    cells, places = list(originals), [Place(row, 0) for row in range(len(originals))]
     for number, (group, (_, columns)) in enumerate(zip(groups, shapes)):
         down, right = divmod(number, across)
         for index, cell in enumerate(group):
