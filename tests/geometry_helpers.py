@@ -125,3 +125,21 @@ def geometry_of(name: str) -> ImageGeometry:
 def flips_of(name: str) -> tuple[bool, bool]:
     direction = SCHEMES[name][2].get('flip_direction', '')
     return direction in ('horizontal', 'diagonal'), direction in ('vertical', 'diagonal')
+
+
+def picture_with_square(shape: tuple[int, int], box: tuple[int, int, int, int]) -> np.ndarray:
+    """An (H, W, 3) uint8 image, dark but for a bright box x1 y1 x2 y2."""
+    image = np.full((*shape, 3), 40, np.uint8)
+    left, top, right, bottom = box
+    image[top:bottom, left:right] = 250
+    return image
+
+
+def centroid(heat: np.ndarray) -> tuple[float, float]:
+    """The continuous position (x, y) of the middle of an (H, W) map's heat above half of its maximum's share."""
+    heat = np.clip(heat, 0, None)
+    rows, columns = heat.sum(axis=1), heat.sum(axis=0)
+    return (
+        float(((np.arange(len(columns)) + 0.5) * columns).sum() / columns.sum()),
+        float(((np.arange(len(rows)) + 0.5) * rows).sum() / rows.sum()),
+    )

@@ -215,3 +215,62 @@ def test_content_smaller_than_a_cell_counts_the_cell_that_holds_its_middle():
     geometry = ImageGeometry((20, 640), (640, 640), offset=(0, 310))  # rows 310 to 330, cell centres at 288 and 352
     assert geometry.content_cells((10, 10)) == (slice(5, 6), slice(0, 10))
     assert geometry.weights((10, 10)).sum() == 10
+
+
+# --- crops
+
+
+class TestCrops:
+    # Columns 16 to 48 of 64 fill the input; 40 rows are doubled and lie at row 10.
+    CUT = ImageGeometry((40, 64), (100, 32), (1.0, 2.0), (-16, 10))
+    # The same, mirrored, with a window and padding beside it.
+    PADDED = ImageGeometry((40, 64), (100, 60), (1.0, 2.0), (5, 10), (True, False), (16, 0, 48, 40))
+
+    def test_the_part_that_the_input_holds(self):
+        assert self.CUT.visible == (16, 0, 48, 40)
+        assert self.PADDED.visible == (16, 0, 48, 40)
+        assert self.CUT.is_cropped
+        assert self.PADDED.is_cropped
+        assert not ImageGeometry((40, 64), (40, 64)).is_cropped
+        assert not ImageGeometry((40, 64), (40, 63)).is_cropped  # rounded
+
+    def test_there_and_back(self):
+        for geometry in (self.CUT, self.PADDED):
+            assert geometry.to_image(*geometry.to_input(20.5, 7)) == pytest.approx((20.5, 7))
+        boxes = np.array([[1, 12, 4, 30]], np.float32)
+        assert self.CUT.boxes_to_image(boxes).tolist() == [[17, 1, 20, 10]]
+        # u = 5 + 64 - x
+        assert self.PADDED.boxes_to_image(boxes).tolist() == [[65, 1, 68, 10]]
+        assert self.PADDED.boxes_to_image(boxes).dtype == np.float32
+
+    def test_cells_that_count(self):
+        assert self.CUT.content_cells((13, 4), (8, 8)) == (slice(1, 11), slice(0, 4))
+        # The window begins at 69 - 48 = 21 and ends at 53 of the input: centres from 28 to 52.
+        assert self.PADDED.content_cells((13, 8), (8, 8)) == (slice(1, 11), slice(3, 7))
+
+    def test_nothing_is_warped_to_where_the_image_was_cut_off(self):
+        cells = np.arange(52, dtype=np.float32).reshape(13, 4)
+        warped = self.CUT.warp(cells, (8, 8))
+        assert np.isnan(warped[:, :16]).all()
+        assert np.isnan(warped[:, 48:]).all()
+        assert np.isfinite(warped[:, 16:48]).all()
+        assert warped[20, 20] == pytest.approx((20.5 * 2 + 10) / 8 * 4 - 2 + (20.5 - 16) / 8 - 0.5, abs=1e-4)
+
+    def test_pixels_of_the_input_on_the_image(self):
+        planes = np.arange(100 * 60).reshape(1, 100, 60)
+        found = self.PADDED.planes_to_image(planes, void=-1)
+        assert found.shape == (1, 40, 64)
+        assert (found[0, :, :16] == -1).all()
+        assert (found[0, :, 48:] == -1).all()
+        # x 20.5 is at 48.5, y 7.5 at 25.
+        assert found[0, 7, 20] == 25 * 60 + 48
+
+    def test_a_resized_image(self):
+        geometry = self.PADDED.resized((80, 32))
+        assert geometry.visible == (8, 0, 24, 80)
+        assert geometry.to_input(8, 40) == pytest.approx(self.PADDED.to_input(16, 20))
+
+    @pytest.mark.parametrize('change', [{'offset': (-70, 0)}, {'offset': (0, 200)}, {'crop': (70, 0, 80, 40)}])
+    def test_an_image_that_is_not_in_the_input(self, change):
+        with pytest.raises(GeometryError, match='nothing of an image'):
+            ImageGeometry((40, 64), (100, 32), **change)

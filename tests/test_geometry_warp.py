@@ -141,7 +141,7 @@ def test_the_outermost_cell_extends_to_the_edge():
 
 
 def test_the_weights_of_a_row_and_column_by_hand():
-    rows, columns = geometry_of('letterbox').warper((80, 80))
+    rows, columns, _ = geometry_of('letterbox').warper((80, 80))
     assert (len(rows.lower), len(columns.lower), rows.fraction.dtype) == (375, 500, np.float32)
     # ((5 + .5) * 1.28 + 80) / 8 - .5 = 10.38, ((100 + .5) * 1.28 + 0) / 8 - .5 = 15.58
     assert (rows.lower[5], rows.upper[5]) == (10, 11)
@@ -154,7 +154,7 @@ def test_the_weights_of_a_row_and_column_by_hand():
 
 
 def test_how_often_a_cell_is_used():
-    rows, columns = ImageGeometry.whole((4, 6)).warper((2, 3), (2.0, 2.0))
+    rows, columns, _ = ImageGeometry.whole((4, 6)).warper((2, 3), (2.0, 2.0))
     # Positions of the 4 rows: -.25 (0), .25, .75, 1.25 (1); a cell gets 1 + .75 + .25.
     assert rows.counts(2).tolist() == [2.0, 2.0]
     assert columns.counts(3).tolist() == [2.0, 2.0, 2.0]

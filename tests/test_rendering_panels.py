@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 
-from featmap.geometry import View
+from featmap.geometry import ImageGeometry, View
 from featmap.rendering.colors import categories, color_table, faded
 from featmap.rendering.normalize import Range
-from featmap.rendering.panels import Look, panels_of
+from featmap.rendering.panels import Look, panels_of, sizes_of
 from featmap.rendering.scales import scales_of
 from featmap.structures import FeatureMap
 from featmap.visualizer import FeatMapVisualizer
@@ -282,3 +283,48 @@ def test_a_bar_ranges_from_light_to_dark_parts():
 
 def test_the_default_look_is_jet():
     np.testing.assert_array_equal(Look().colors, color_table('jet'))
+
+
+# --- what the network was not shown
+
+
+@pytest.mark.parametrize('kind', ['heat', 'image', 'segments', 'concepts'])
+def test_where_the_image_was_cut_off_there_is_weak_grey_and_no_heat(kind):
+    image = photo(40, 64)
+    # Columns 16 to 48 of the image are what the input holds, and fill it.
+    geometry = ImageGeometry((40, 64), (40, 32), offset=(-16, 0))
+    planes = {'heat': 1, 'image': 3, 'segments': 1, 'concepts': 2}[kind]
+    values = np.random.default_rng(0).integers(0, 4, (planes, 5, 4)).astype(np.float32)
+    item = FeatureMap(values, 'it', (planes, 5, 4), (8.0, 8.0), geometry, kind=kind, channels=(None,) * planes)
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(float) * 0.3 + 100
+    for panel in panels(image, item, 0.5):
+        for part in (np.s_[:, :16], np.s_[:, 48:]):
+            assert (np.ptp(panel.image[part].astype(int), axis=2) == 0).all()
+            np.testing.assert_allclose(panel.image[part][..., 0], grey[part], atol=0.51)
+        within = np.s_[:, 16:48]
+        assert (panel.image[within] != image[within]).mean() > 0.5
+    whole = replace(item, geometry=ImageGeometry.whole((40, 32)))
+    for cut, alone in zip(panels(image, item, 1.0), panels(image[:, 16:48], whole, 1.0)):
+        np.testing.assert_array_equal(cut.image[:, 16:48], alone.image)
+
+
+def test_the_view_of_a_part_that_was_cut_off_has_no_heat_at_all():
+    image = photo(40, 64)
+    geometry = ImageGeometry((40, 64), (40, 32), offset=(-16, 0))
+    item = FeatureMap(np.eye(4, dtype=np.float32)[None], 'it', (1, 4, 4), (10.0, 8.0), geometry, channels=(None,))
+    view = View.of((40, 64), window=(50, 0, 64, 40))
+    look = FeatMapVisualizer().look
+    (panel,) = panels_of(view.picture(image), item, scales_of([item], look.norm)[0], look, view)
+    assert (np.ptp(panel.image.astype(int), axis=2) == 0).all()
+
+
+@pytest.mark.parametrize(
+    ('geometry', 'text'),
+    [
+        (ImageGeometry((40, 64), (40, 32), offset=(-16, 0)), '64×40, cut to 32×40'),
+        (ImageGeometry((40, 64), (99, 64), (2.0, 2.0), (-40, 10)), '64×40 → 128×80, ×2.00, cut to 64×80'),
+        (ImageGeometry((40, 64), (99, 160), (2.0, 2.0), (4, 10)), '64×40 → 128×80, ×2.00'),
+    ],
+)
+def test_the_sizes_tell_what_was_cut_off(geometry, text):
+    assert sizes_of(geometry) == text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from featmap.errors import SourceError
+from featmap.geometry import ImageGeometry
 from featmap.storage import load_maps, save_maps, sidecar_of, versions
 from featmap.structures import KINDS, Detections
 from featmap.visualizer import FeatMapVisualizer
@@ -48,6 +50,12 @@ def test_an_empty_list_of_detections_is_not_none(tmp_path, suffix):
     assert found.classes == ('a',)
     assert (found.boxes.shape, found.scores.shape, found.labels.shape) == ((0, 4), (0,), (0,))
     assert (found.boxes.dtype, found.scores.dtype, found.labels.dtype) == (np.float32, np.float32, np.int64)
+
+
+def test_a_measured_geometry_comes_back_equal(tmp_path, suffix):
+    geometry = ImageGeometry((60, 100), (96, 96), (1.5, 0.9), (-20.25, 7.5), (True, False), (20.5, 0.0, 70.25, 60.0))
+    saved = replace(a_map(), geometry=geometry)
+    assert round_trip(tmp_path, a_record(saved), suffix=suffix).maps[0].geometry == geometry
 
 
 @pytest.mark.parametrize('kind', KINDS)
@@ -106,7 +114,7 @@ def test_names_of_any_script_and_of_none(tmp_path, suffix):
 def test_the_sidecar_tells_all_of_it(tmp_path):
     geometry = {
         'image_shape': [60, 100], 'input_shape': [96, 96], 'scale': [0.96, 0.9599999785], 'offset': [0, 19],
-        'flip': [True, False],
+        'flip': [True, False], 'crop': None,
     }  # fmt: skip
     item = a_map(channels=(1, 2, 3), ranges=((0.0, 1.0),) * 3, call=1, calls=2, path='[0]')
     found = Detections(

@@ -18,6 +18,9 @@ from featmap.geometry.strides import Offset, Stride, nominal_stride
 from featmap.geometry.view import View
 from featmap.geometry.warp import Warp, axis_of
 
+_ROUNDING = 1.5
+"""Input pixels by which the content may end early or late for no other reason than rounding."""
+
 
 @dataclass(frozen=True)
 class ImageGeometry:
@@ -27,27 +30,27 @@ class ImageGeometry:
         image_shape: Height and width of the original image.
         input_shape: Height and width of the network input, padding included.
         scale: Resize factors ``(sx, sy)`` from the original image to the input: width first.
-        offset: ``(left, top)`` padding in input pixels.
+        offset: ``(left, top)`` padding in input pixels; below 0 where the image begins outside of the input.
         flip: Whether the content is mirrored ``(horizontally, vertically)``.
+        crop: ``(x1, y1, x2, y2)``, the part of the original image that was let into the input, in its own pixels; None
+            for all that fits.
     """
 
     image_shape: tuple[int, int]
     input_shape: tuple[int, int]
     scale: tuple[float, float] = (1.0, 1.0)
-    offset: tuple[int, int] = (0, 0)
+    offset: tuple[float, float] = (0, 0)
     flip: tuple[bool, bool] = (False, False)
+    crop: tuple[float, float, float, float] | None = None
 
     def __post_init__(self) -> None:
         if not all(0 < factor < math.inf for factor in self.scale):
             raise GeometryError(f'scale_factor {self.scale}: expected two positive numbers')
-        left, top = self.offset
-        height, width = self.content_shape
-        # Resizers round or cut the last pixel; anything more is a crop, which these fields cannot describe.
-        if min(left, top) < 0 or top + height > self.input_shape[0] + 1 or left + width > self.input_shape[1] + 1:
+        x1, y1, x2, y2 = self.visible
+        if not (x1 < x2 and y1 < y2):
             raise GeometryError(
-                f'the image content of {height}x{width} at row {top}, column {left} does not fit the network input of '
-                f'{self.input_shape[0]}x{self.input_shape[1]}: the test pipeline seems to crop; use one that resizes '
-                'and pads'
+                f'nothing of an image of {self.image_shape}, scaled by {self.scale} and put at {self.offset}, lies in '
+                f'the network input of {self.input_shape}'
             )
 
     @classmethod
@@ -76,13 +79,15 @@ class ImageGeometry:
             pads = metainfo.get('border')
         top, _, left, _ = (0, 0, 0, 0) if pads is None else (math.floor(float(pad)) for pad in pads)
         direction = (metainfo.get('flip_direction') or 'horizontal') if metainfo.get('flip') else ''
-        return cls(
+        geometry = cls(
             image_shape=_pair(metainfo['ori_shape']),
             input_shape=_pair(input_shape),
             scale=(float(factors[0]), float(factors[1 if factors.size > 1 else 0])),
             offset=(int(left), int(top)),
             flip=(direction in ('horizontal', 'diagonal'), direction in ('vertical', 'diagonal')),
         )
+        geometry._check_fit(int(left), int(top))
+        return geometry
 
     @classmethod
     def whole(cls, image_shape: tuple[int, int]) -> ImageGeometry:
@@ -92,8 +97,11 @@ class ImageGeometry:
     def resized(self, image_shape: tuple[int, int]) -> ImageGeometry:
         """The geometry for the original image resized to this height and width; the network input stays."""
         height, width = self.image_shape
-        factors = (self.scale[0] * width / image_shape[1], self.scale[1] * height / image_shape[0])
-        return replace(self, image_shape=image_shape, scale=factors)
+        down, across = image_shape[0] / height, image_shape[1] / width
+        crop = self.crop
+        if crop:
+            crop = crop[0] * across, crop[1] * down, crop[2] * across, crop[3] * down
+        return replace(self, image_shape=image_shape, scale=(self.scale[0] / across, self.scale[1] / down), crop=crop)
 
     @property
     def content_shape(self) -> tuple[int, int]:
@@ -101,12 +109,55 @@ class ImageGeometry:
         height, width = self.image_shape
         return max(round(height * self.scale[1]), 1), max(round(width * self.scale[0]), 1)
 
+    @property
+    def visible(self) -> tuple[float, float, float, float]:
+        """The part of the original image that lies in the input, ``(x1, y1, x2, y2)`` in its own pixels."""
+        height, width = self.image_shape
+        x1, y1, x2, y2 = self.crop or (0.0, 0.0, float(width), float(height))
+        left, right = self._reach(0, width)
+        top, bottom = self._reach(1, height)
+        return max(x1, left), max(y1, top), min(x2, right), min(y2, bottom)
+
+    @property
+    def is_cropped(self) -> bool:
+        """Whether a part of the original image is missing in the input."""
+        height, width = self.image_shape
+        return self.visible != (0, 0, width, height)
+
     def to_input(self, x: float, y: float) -> tuple[float, float]:
         """Continuous position in the original image to the network input."""
         height, width = self.content_shape
         u, v = x * self.scale[0], y * self.scale[1]
         u, v = (width - u if self.flip[0] else u), (height - v if self.flip[1] else v)
         return u + self.offset[0], v + self.offset[1]
+
+    def to_image(self, u: Any, v: Any) -> tuple[Any, Any]:
+        """Continuous positions in the network input, numbers or arrays, to the original image."""
+        height, width = self.content_shape
+        x, y = u - self.offset[0], v - self.offset[1]
+        x, y = (width - x if self.flip[0] else x), (height - y if self.flip[1] else y)
+        return x / self.scale[0], y / self.scale[1]
+
+    def boxes_to_image(self, boxes: np.ndarray) -> np.ndarray:
+        """Boxes x1 y1 x2 y2, (N, 4), in network input pixels, to pixels of the original image; they may leave it."""
+        x, y = self.to_image(boxes[:, 0::2], boxes[:, 1::2])
+        ends = np.stack([x.min(axis=1), y.min(axis=1), x.max(axis=1), y.max(axis=1)], axis=1)
+        return ends.astype(boxes.dtype, copy=False)
+
+    def planes_to_image(self, planes: np.ndarray, void: int = 0) -> np.ndarray:
+        """Pixels of the network input, (..., h, w), such as masks, to the original image: (..., H, W), the nearest.
+
+        ``void`` where the image is cut off.
+        """
+        (height, width), (x1, y1, x2, y2) = self.image_shape, self.visible
+        x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
+        columns, rows = self.to_input(x, y)  # type: ignore[arg-type]
+        columns = np.clip(np.floor(columns), 0, planes.shape[-1] - 1).astype(np.intp)
+        rows = np.clip(np.floor(rows), 0, planes.shape[-2] - 1).astype(np.intp)
+        picked = planes[..., rows[:, None], columns]
+        picked[..., (y < y1) | (y > y2), :] = void
+        picked[..., (x < x1) | (x > x2)] = void
+        return picked
 
     def stride(self, map_shape: tuple[int, int]) -> Stride:
         """Nominal stride ``(sy, sx)`` of a map of this height and width; see :func:`nominal_stride`."""
@@ -141,7 +192,7 @@ class ImageGeometry:
 
         Un-padding, un-scaling, un-flipping and upsampling are one affine map, and a diagonal one, so each axis is
         interpolated on its own. Cells that share no pixel with the content are not touched; the outermost cell that
-        does is extended to the image's edge.
+        does is extended to the image's edge. Where the image was cut off there is nothing to see.
         """
         sy, sx = stride or self.stride(map_shape)
         rows, columns = self._cells(map_shape, (sy, sx), offset, 0.0)
@@ -151,12 +202,14 @@ class ImageGeometry:
         return Warp(
             axis_of(view.rows, self.scale[1], height if self.flip[1] else None, top, sy, rows),
             axis_of(view.columns, self.scale[0], width if self.flip[0] else None, left, sx, columns),
+            self._kept(view) if self.is_cropped else None,
         )
 
     def warp(self, planes: np.ndarray, stride: Stride | None = None, offset: Offset = (0.0, 0.0)) -> np.ndarray:
         """Put planes of (..., h, w) onto the original image: (..., H, W) float32.
 
-        NaN, in all planes, where cells that are not finite in one of them contribute more than half.
+        NaN, in all planes, where cells that are not finite in one of them contribute more than half, and where the
+        image was cut off.
         """
         warped, visible = self.warper(planes.shape[-2:], stride, offset=offset).masked(
             np.asarray(planes, dtype=np.float32)
@@ -170,12 +223,45 @@ class ImageGeometry:
     ) -> tuple[slice, slice]:
         """Cells of which more than ``margin`` (0: any part, 0.5: the centre) reaches into the content."""
         sy, sx = stride or self.stride(map_shape)
-        height, width = self.content_shape
-        left, top = self.offset[0] - offset[1] * sx, self.offset[1] - offset[0] * sy
+        left, top, width, height = self._content()
+        left, top = left - offset[1] * sx, top - offset[0] * sy
         return (
             _span(top, height, sy, map_shape[0], margin),
             _span(left, width, sx, map_shape[1], margin),
         )
+
+    def _content(self) -> tuple[float, float, float, float]:
+        """Where the content begins in the input, left and top, and its width and height."""
+        height, width = self.content_shape
+        if not self.is_cropped:
+            return *self.offset, width, height
+        x1, y1, x2, y2 = self.visible
+        (u1, v1), (u2, v2) = self.to_input(x1, y1), self.to_input(x2, y2)
+        return min(u1, u2), min(v1, v2), abs(u2 - u1), abs(v2 - v1)
+
+    def _kept(self, view: View) -> tuple[slice, slice]:
+        """Rows and columns of a view whose centres lie in the part of the image that the input holds."""
+        x1, y1, x2, y2 = self.visible
+        rows, columns = np.searchsorted(view.rows, (y1, y2)), np.searchsorted(view.columns, (x1, x2))
+        return slice(int(rows[0]), int(rows[1])), slice(int(columns[0]), int(columns[1]))
+
+    def _reach(self, axis: int, extent: int) -> tuple[float, float]:
+        """From where to where an axis of the input reaches, in pixels of the original image, and not beyond it."""
+        end = self.input_shape[1 - axis]
+        low, high = sorted((self.to_image(0, 0)[axis], self.to_image(end, end)[axis]))
+        # Resizers round or cut the last pixel: that is no crop.
+        slack = _ROUNDING / self.scale[axis]
+        return (0.0 if low < slack else low), (float(extent) if high > extent - slack else high)
+
+    def _check_fit(self, left: int, top: int) -> None:
+        """Refuse what metainfo cannot say: it knows of padding, not of crops."""
+        height, width = self.content_shape
+        if min(left, top) < 0 or top + height > self.input_shape[0] + 1 or left + width > self.input_shape[1] + 1:
+            raise GeometryError(
+                f'the image content of {height}x{width} at row {top}, column {left} does not fit the network input of '
+                f'{self.input_shape[0]}x{self.input_shape[1]}: the test pipeline seems to crop, which metainfo does '
+                'not tell; measure it'
+            )
 
 
 def _span(start: float, length: float, stride: float, cells: int, margin: float) -> slice:

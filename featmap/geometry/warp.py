@@ -36,10 +36,16 @@ class Warp(NamedTuple):
 
     Not a product with matrices, which would be shorter: a matrix product of this size is over before the threads that
     it is spread on have met, and on a busy machine they wait for one another many times as long.
+
+    Attributes:
+        rows: For each row of the image, the cells it is made of.
+        columns: For each column.
+        kept: The rows and columns of the image that were let into the network input; None for all.
     """
 
     rows: Axis
     columns: Axis
+    kept: tuple[slice, slice] | None = None
 
     def __call__(self, planes: np.ndarray) -> np.ndarray:
         """Planes of (..., h, w) to (..., H, W) float32."""
@@ -49,21 +55,29 @@ class Warp(NamedTuple):
 
     def nearest(self) -> Warp:
         """The same place of each cell, but nothing interpolated: the cells themselves."""
-        cells = [(axis.nearest, np.zeros_like(axis.fraction)) for axis in self]
-        return Warp(*(Axis(nearest, nearest, fraction) for nearest, fraction in cells))
+        rows, columns = (Axis(axis.nearest, axis.nearest, np.zeros_like(axis.fraction)) for axis in self[:2])
+        return self._replace(rows=rows, columns=columns)
 
     def masked(self, planes: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """As a call, but cells that are not finite in one of the planes take no part.
 
         Returns:
             The planes, (..., H, W) float32, and where they can be seen, (H, W) bool: where such cells contribute half
-            or less. None where there are no such cells.
+            or less, and the image was not cut off. None where all can be seen.
         """
         finite = np.isfinite(planes).all(axis=tuple(range(planes.ndim - 2)))
         if finite.all():
-            return self(planes), None
+            return self(planes), self.seen()
         share = self(finite.astype(np.float32))
-        return self(np.where(finite, planes, np.float32(0))) / np.maximum(share, 1e-6), share >= 0.5
+        return self(np.where(finite, planes, np.float32(0))) / np.maximum(share, 1e-6), self.seen(share >= 0.5)
+
+    def seen(self, visible: np.ndarray | None = None) -> np.ndarray | None:
+        """(H, W) bool: what is visible, by default all, of the part of the image that was kept; None for all of it."""
+        if self.kept is None:
+            return visible
+        mask = np.zeros((len(self.rows.lower), len(self.columns.lower)), dtype=bool)
+        mask[self.kept] = True if visible is None else visible[self.kept]
+        return mask
 
 
 def _mix(planes: np.ndarray, axis: Axis, dimension: int) -> np.ndarray:

@@ -23,9 +23,11 @@ from featmap.models.build import build_model, class_names, class_palette, pick_d
 from featmap.models.checkpoint import WeightReport, apply_weights, load_checkpoint
 from featmap.models.config import load_config
 from featmap.models.fused_norms import FusedNorms
+from featmap.models.image_place import ImagePlace
 from featmap.models.mmcv_ops import ensure_ops
 from featmap.models.packages import missing_name, missing_package
 from featmap.models.pipeline import TestPipeline
+from featmap.models.placement import Placement
 from featmap.models.precision import FullPrecision
 from featmap.models.predictions import Reader
 from featmap.models.thresholds import raise_score_threshold
@@ -37,11 +39,19 @@ _LAYOUT = re.compile('contiguous|stride', re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Batch:
-    """Preprocessed images: the network input (N, C, H, W) on the model's device, and where each image lies in it."""
+    """Preprocessed images: the network input (N, C, H, W) on the model's device, and where each image lies in it.
+
+    The metainfo of an image of which it does not tell the truth is such that heads answer in pixels of the input.
+    """
 
     inputs: Tensor
     data_samples: list[Any]
-    geometries: tuple[ImageGeometry, ...]
+    places: tuple[ImagePlace, ...]
+
+    @property
+    def geometries(self) -> tuple[ImageGeometry, ...]:
+        """How each image lies in the network input."""
+        return tuple(place.geometry for place in self.places)
 
     @property
     def input_shape(self) -> tuple[int, int]:
@@ -98,6 +108,7 @@ class Detector:
         self._channels_last = ensure_ops() and (self.device.type == 'cpu' or amp)
         with DefaultScope.overwrite_default_scope(self._scope):
             self._pipeline = TestPipeline(self.config)
+        self._placement = Placement(self._pipeline, self._network_input, self.model.data_preprocessor)
 
     @cached_property
     def provenance(self) -> dict[str, str | None]:
@@ -116,16 +127,24 @@ class Detector:
             images: The images.
             contiguous: Keep PyTorch's default memory layout, whatever is faster.
         """
+        data = self._preprocessed(images)
+        inputs, samples = data['inputs'], data['data_samples']
+        shape = (int(inputs.shape[-2]), int(inputs.shape[-1]))
+        places = tuple(self._placement.of(s.metainfo, image.shape[:2], shape) for s, image in zip(samples, images))
+        for sample, place in zip(samples, places):
+            sample.set_metainfo(place.entries(sample.metainfo))
+        if self._channels_last and not contiguous and inputs.ndim == 4:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        return Batch(inputs, samples, places)
+
+    def _preprocessed(self, images: Sequence[np.ndarray]) -> dict[str, Any]:
         packed = [self._packed(image) for image in images]
         data = {key: [item[key] for item in packed] for key in ('inputs', 'data_samples')}
         with torch.no_grad():
-            data = self.model.data_preprocessor(data, False)  # type: ignore[operator]
-        inputs, samples = data['inputs'], data['data_samples']
-        shape = (int(inputs.shape[-2]), int(inputs.shape[-1]))
-        geometries = tuple(ImageGeometry.from_metainfo(s.metainfo, shape) for s in samples)
-        if self._channels_last and not contiguous and inputs.ndim == 4:
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
-        return Batch(inputs, samples, geometries)
+            return self.model.data_preprocessor(data, False)  # type: ignore[operator]
+
+    def _network_input(self, image: np.ndarray) -> np.ndarray:
+        return self._preprocessed([image])['inputs'][0].float().cpu().numpy()
 
     def _packed(self, image: np.ndarray) -> dict[str, Any]:
         try:
@@ -181,7 +200,7 @@ class Detector:
                 if name is None:
                     raise
                 raise missing_package(name, 'the forward') from error
-        return tuple(self._reader.read(sample, geometry) for sample, geometry in zip(samples, batch.geometries))
+        return tuple(self._reader.read(sample, place) for sample, place in zip(samples, batch.places))
 
 
 def _is_about_layout(error: Exception) -> bool:

@@ -1,25 +1,22 @@
-"""A config's test pipeline, fed with RGB arrays, with the metainfo that the geometry needs."""
+"""A config's test pipeline, fed with RGB arrays, with the metainfo that tells of the geometry."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import cv2
 import numpy as np
 from mmengine.config import Config
 
-from featmap.errors import ConfigError, GeometryError
+from featmap.errors import ConfigError
 
-# What the geometry reads. PackDetInputs passes over a key that its pipeline did not set.
+# What tells of the geometry. PackDetInputs passes over a key that its pipeline did not set.
 _META_KEYS = (
     'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'pad_param', 'border', 'flip',
     'flip_direction',
 )  # fmt: skip
-# Transforms that pad at the bottom and right and record no offset, for there is none.
-_PAD_BOTTOM_RIGHT = {'Pad', 'FixShapeResize'}
-_PAD = _PAD_BOTTOM_RIGHT | {'LetterResize', 'RandomCenterCropPad'}
 
 
 def test_pipeline_config(config: Config) -> list[dict[str, Any]]:
@@ -84,7 +81,11 @@ def _find_pipeline(config: Config) -> list[dict[str, Any]]:
 
 
 class TestPipeline:
-    """Runs a config's test pipeline on images in memory."""
+    """Runs a config's test pipeline on images in memory.
+
+    Attributes:
+        steps: Name and function of each transform, in order; the last one packs.
+    """
 
     __test__ = False  # for pytest, which takes the name for a test class
 
@@ -92,39 +93,17 @@ class TestPipeline:
         from mmcv.transforms import Compose
 
         steps = test_pipeline_config(config)
-        self.kinds = [type_name(step) for step in steps]
         self._run = Compose(steps)
+        self.steps: list[tuple[str, Callable[[dict[str, Any]], Any]]] = [
+            (type_name(step), transform) for step, transform in zip(steps, self._run.transforms)
+        ]
 
     def __call__(self, image: np.ndarray, name: str = '') -> dict[str, Any]:
-        """``inputs`` (C, H, W) and ``data_samples`` for one (H, W, 3) RGB uint8 image.
+        """``inputs`` (C, H, W) and ``data_samples`` for one (H, W, 3) RGB uint8 image."""
+        return self._run(self.begin(image, name))
 
-        Raises:
-            GeometryError: where the pipeline moved the image in a way that it does not tell.
-        """
+    @staticmethod
+    def begin(image: np.ndarray, name: str = '') -> dict[str, Any]:
+        """What the first transform is given for an (H, W, 3) RGB uint8 image."""
         # MMCV's loaders hand out BGR.
-        packed = self._run({'img': cv2.cvtColor(image, cv2.COLOR_RGB2BGR), 'img_id': 0, 'img_path': name})
-        self._check(packed['data_samples'].metainfo, tuple(packed['inputs'].shape[-2:]))
-        return packed
-
-    def _check(self, meta: Mapping[str, Any], shape: tuple[int, ...]) -> None:
-        """Refuse padding of unknown place: a letterbox drawn as if it began at the top left would be a lie."""
-        factors = np.atleast_1d(np.asarray(meta.get('scale_factor', 1.0), dtype=float))
-        height, width = meta['ori_shape'][:2]
-        content = (height * factors[1 if factors.size > 1 else 0], width * factors[0])
-        if all(abs(a - b) <= 1.5 for a, b in zip(shape, content)):
-            return
-        if meta.get('flip') and self._flips_padding():
-            raise GeometryError(
-                'the test pipeline flips the image with its padding, and does not say where it lies then; put '
-                'RandomFlip before the transform that pads'
-            )
-        if 'pad_param' not in meta and 'border' not in meta and not _PAD_BOTTOM_RIGHT & set(self.kinds):
-            raise GeometryError(
-                f'the test pipeline made {shape} of an image of {(height, width)} scaled to '
-                f'{tuple(round(extent) for extent in content)} and does not say where it lies; have the transform '
-                "set results['pad_param'] = (top, bottom, left, right)"
-            )
-
-    def _flips_padding(self) -> bool:
-        last_flip = max((index for index, kind in enumerate(self.kinds) if 'Flip' in kind), default=-1)
-        return bool(_PAD & set(self.kinds[: last_flip + 1]))
+        return {'img': cv2.cvtColor(image, cv2.COLOR_RGB2BGR), 'img_id': 0, 'img_path': name}

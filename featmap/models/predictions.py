@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from featmap.geometry import ImageGeometry
 from featmap.masks import Masks, Segments
+from featmap.models.image_place import ImagePlace
 from featmap.structures import Detections
 
 _INSTANCE_OFFSET = 1000  # of mmdet's panoptic results: class + 1000 · instance
@@ -42,7 +42,7 @@ class Reader:
             return cls(('object',), (), score_thr, proposals=True)
         return cls(classes, palette, score_thr)
 
-    def read(self, sample: Any, geometry: ImageGeometry) -> Detections:
+    def read(self, sample: Any, place: ImagePlace) -> Detections:
         """What a data sample holds: instances from the threshold up, and a panoptic or semantic result.
 
         Boxes end at the image's edges; those that are not finite are left out.
@@ -51,10 +51,10 @@ class Reader:
         found = Detections(classes=self.classes, palette=self.palette, kind='')
         for key, value in sample.items():
             if key == 'pred_instances':
-                found = self._instances(value, geometry, found, undrawn)
+                found = self._instances(value, place, found, undrawn)
             elif key in ('pred_panoptic_seg', 'pred_sem_seg'):
                 kind = 'panoptic' if key == 'pred_panoptic_seg' else 'semantic'
-                segments = self._segments(value, geometry, kind)
+                segments = self._segments(value, place, kind)
                 if segments is None:
                     undrawn.append(f'{kind} result of another size')
                 elif found.segments is None or kind == 'panoptic':  # which tells more
@@ -63,14 +63,14 @@ class Reader:
                 undrawn.append(key[len('pred_') :].replace('_', ' '))
         return replace(found, undrawn=tuple(undrawn))
 
-    def _instances(self, given: Any, geometry: ImageGeometry, found: Detections, undrawn: list[str]) -> Detections:
+    def _instances(self, given: Any, place: ImagePlace, found: Detections, undrawn: list[str]) -> Detections:
         boxes, scores, masks = given.get('bboxes'), given.get('scores'), given.get('masks')
         boxes = getattr(boxes, 'tensor', boxes)
         undrawn += [name for name in _NOT_DRAWN if name in given]
         if boxes is not None and boxes.shape[-1] != 4:
             undrawn.append('rotated boxes' if boxes.shape[-1] == 5 else f'boxes of {boxes.shape[-1]} numbers')
             boxes = None
-        if masks is not None and tuple(masks.shape[-2:]) != geometry.image_shape:
+        if masks is not None and tuple(masks.shape[-2:]) != place.answer_shape:
             undrawn.append('masks of another size')
             masks = None
         if scores is None and (boxes is not None or masks is not None):
@@ -87,9 +87,9 @@ class Reader:
         kept, cut = keep.nonzero().flatten().tolist(), None
         if masks is not None:
             # One after another: together they may take more memory than the network.
-            cut = Masks.of((_upright(masks[index], geometry).astype(bool) for index in kept), geometry.image_shape)
+            cut = Masks.of((_plane(masks[index], place).astype(bool) for index in kept), place.geometry.image_shape)
         if boxed:
-            edges = on_image(boxes[keep].float().cpu().numpy(), geometry)
+            edges = place.boxes(boxes[keep].float().cpu().numpy())
         else:
             assert cut is not None
             edges = cut.windows.astype(np.float32)
@@ -104,9 +104,9 @@ class Reader:
             boxed=boxed,
         )
 
-    def _segments(self, given: Any, geometry: ImageGeometry, kind: str) -> Segments | None:
+    def _segments(self, given: Any, place: ImagePlace, kind: str) -> Segments | None:
         ids = given.get('sem_seg')
-        if ids is None or tuple(ids.shape[-2:]) != geometry.image_shape or ids.numel() != ids.shape[-1] * ids.shape[-2]:
+        if ids is None or tuple(ids.shape[-2:]) != place.answer_shape or ids.numel() != ids.shape[-1] * ids.shape[-2]:
             return None
         known = len(self.classes) or 255
 
@@ -114,22 +114,10 @@ class Reader:
             labels = numbers % _INSTANCE_OFFSET if kind == 'panoptic' else numbers
             return np.where((numbers >= 0) & (labels < known), labels, -1)
 
-        return Segments.of(_upright(ids.reshape(ids.shape[-2:]), geometry), classes_of, kind)
+        return Segments.of(_plane(ids.reshape(ids.shape[-2:]), place, void=-1), classes_of, kind)
 
 
-def _upright(plane: Any, geometry: ImageGeometry) -> np.ndarray:
-    """A plane (H, W) on the host, mirrored back where the input was mirrored."""
-    array = plane.cpu().numpy() if isinstance(plane, torch.Tensor) else np.asarray(plane)
-    return array[:: -1 if geometry.flip[1] else 1, :: -1 if geometry.flip[0] else 1]
-
-
-def on_image(boxes: np.ndarray, geometry: ImageGeometry) -> np.ndarray:
-    """Boxes (N, 4) as a head scaled them back, un-flipped and cut at the image's edges, as not every head does."""
-    height, width = geometry.image_shape
-    left, top, right, bottom = boxes.T
-    if geometry.flip[0]:
-        left, right = width - right, width - left
-    if geometry.flip[1]:
-        top, bottom = height - bottom, height - top
-    limits = np.array([width, height, width, height], dtype=boxes.dtype)
-    return np.clip(np.stack([left, top, right, bottom], axis=1), 0, limits)
+def _plane(given: Any, place: ImagePlace, void: int = 0) -> np.ndarray:
+    """A plane (h, w) of a head on the original image, (H, W), on the host."""
+    array = given.cpu().numpy() if isinstance(given, torch.Tensor) else np.asarray(given)
+    return place.plane(array, void)

@@ -79,6 +79,16 @@ def faded(image: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(cv2.convertScaleAbs(grey, alpha=0.6, beta=80), cv2.COLOR_GRAY2RGB)
 
 
+def withdrawn(image: np.ndarray, kept: tuple[slice, slice] | None) -> np.ndarray:
+    """An (H, W, 3) RGB uint8 image whose rows and columns outside of the kept ones are in weak grey; None keeps all."""
+    if kept is None:
+        return image
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    weak = cv2.cvtColor(cv2.convertScaleAbs(grey, alpha=0.3, beta=100), cv2.COLOR_GRAY2RGB)
+    weak[kept] = image[kept]
+    return weak
+
+
 def tones(image: np.ndarray, count: int = 16) -> np.ndarray:
     """Grey levels of an (H, W, 3) RGB uint8 image from light to dark, but for the extremes: (count,) uint8."""
     grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)

@@ -9,7 +9,7 @@ import numpy as np
 
 from featmap.geometry import ImageGeometry, View, Warp
 from featmap.norm import Norm
-from featmap.rendering.colors import blend, categories, color_table, colorize, faded, tones
+from featmap.rendering.colors import blend, categories, color_table, colorize, faded, tones, withdrawn
 from featmap.rendering.grid import draw_grid
 from featmap.rendering.labels import Label, concepts_label, label_of
 from featmap.rendering.normalize import Range, to_levels, value_range
@@ -76,9 +76,10 @@ def panels_of(
     """The panels of one map over an (h, w, 3) RGB uint8 backdrop, which is of the view's size.
 
     ``heat`` gives one a plane; ``image`` one in all; ``segments`` one in colours without order; ``concepts`` one a
-    plane and one that shows which plane is strongest where.
+    plane and one that shows which plane is strongest where. What the network was not shown is withdrawn in all of them.
     """
     warp = item.geometry.warper(item.shape[1:], item.stride, view, item.offset)
+    backdrop = withdrawn(backdrop, warp.kept)
     cells = warp
     if look.interpolation == 'nearest':
         warp = warp.nearest()
@@ -111,14 +112,21 @@ def _panels(
 
 
 def sizes_of(geometry: ImageGeometry) -> str:
-    """Width × height of the image and, where that is another, of its content in the network's input, and the factor."""
+    """Width × height of the image, where that is another of its content in the network's input, and the factor.
+
+    And of what was let into the input, where that is not all of it.
+    """
     height, width = geometry.image_shape
     rows, columns = geometry.content_shape
+    cut = ''
+    if geometry.is_cropped:
+        x1, y1, x2, y2 = geometry.visible
+        cut = f', cut to {round((x2 - x1) * geometry.scale[0])}×{round((y2 - y1) * geometry.scale[1])}'
     if (rows, columns) == (height, width):
-        return f'{width}×{height}'
+        return f'{width}×{height}{cut}'
     sx, sy = (f'×{factor:.2f}' if factor >= 0.1 else f'×{factor:.2g}' for factor in geometry.scale)
     alike = abs(geometry.scale[0] / geometry.scale[1] - 1) < 0.01
-    return f'{width}×{height} → {columns}×{rows}, {sx if alike else f"{sx} wide, {sy} high"}'
+    return f'{width}×{height} → {columns}×{rows}, {sx if alike else f"{sx} wide, {sy} high"}{cut}'
 
 
 def warp_levels(planes: np.ndarray, scales: Sequence[Range] | None, warp: Warp) -> tuple[np.ndarray, np.ndarray | None]:
@@ -149,7 +157,7 @@ def _segments(image: np.ndarray, numbers: np.ndarray, warp: Warp, alpha: float) 
     each = (np.where(finite, numbers, -1)[None] == np.arange(-1, count)[:, None, None]).astype(np.float32)
     winner = warp(each).argmax(axis=0) - 1
     colors = categories(count)
-    return blend(image, colors[np.maximum(winner, 0)], alpha, None if finite.all() else winner >= 0)
+    return blend(image, colors[np.maximum(winner, 0)], alpha, warp.seen(None if finite.all() else winner >= 0))
 
 
 def _concepts(image: np.ndarray, item: FeatureMap, scales: Sequence[Range], warp: Warp, look: Look) -> PanelImage:

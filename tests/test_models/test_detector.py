@@ -102,8 +102,8 @@ class TestPrepare:
         detector.predict(batch)
 
     def test_what_cannot_be_placed_keeps_its_own_error(self) -> None:
-        steps = [{'type': 'Pad', 'size': (128, 128)}, {'type': 'RandomFlip', 'prob': 1.0}]
-        with pytest.raises(GeometryError, match='flips the image with its padding'):
+        steps = [{'type': 'RandomCrop', 'crop_size': (20, 20), 'allow_negative_crop': True}]
+        with pytest.raises(GeometryError, match='RandomCrop does something else to an image each time'):
             prophet(steps=steps).prepare([IMAGE])
 
 

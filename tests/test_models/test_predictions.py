@@ -11,6 +11,7 @@ from mmengine.structures import InstanceData, PixelData
 from torch import nn
 
 from featmap.geometry import ImageGeometry
+from featmap.models.image_place import ImagePlace
 from featmap.models.predictions import Reader
 from featmap.structures import Detections
 
@@ -35,7 +36,7 @@ def mask(top: int, left: int, bottom: int, right: int) -> torch.Tensor:
 
 
 def read(geometry: ImageGeometry = WHOLE, **results: Any) -> Detections:
-    return Reader(CLASSES, score_thr=0.3).read(sample(**results), geometry)
+    return Reader(CLASSES, score_thr=0.3).read(sample(**results), ImagePlace.as_told(geometry))
 
 
 def instances(**fields: Any) -> InstanceData:
@@ -90,6 +91,41 @@ def test_what_was_found_in_a_flipped_input_is_flipped_back(flip, expected):
     assert found.masks.whole(0)[top:bottom, left:right].all()
     assert (found.segments.numbers[top:bottom, left:right] == 1).all()
     assert (found.segments.numbers == 1).sum() == 90
+
+
+def test_what_was_found_where_the_metainfo_is_untrue_is_mapped_back():
+    # The image is mirrored, doubled, and begins 20 pixels left of the input; only part of it was let in.
+    crop = (5.0, 0.0, WIDTH - 10.0, HEIGHT)
+    geometry = ImageGeometry((HEIGHT, WIDTH), (2 * HEIGHT + 8, 2 * WIDTH), (2.0, 2.0), (-20, 3), (True, False), crop)
+    place = ImagePlace.as_measured(geometry, {'img_shape': (7, 7, 3), 'scale_factor': (9, 9)})
+    # y: 3 + 2 H; x: 2 W - 20 - 2 * 5, where the crop begins.
+    assert place.answer_shape == (2 * HEIGHT + 3, 2 * WIDTH - 30)
+    entries = place.entries({'pad_param': (1, 2, 3, 4)})
+    assert set(entries) == {'ori_shape', 'img_shape', 'scale_factor', 'pad_param'}
+    assert entries['ori_shape'] == entries['img_shape'] == place.answer_shape
+    assert (entries['scale_factor'], entries['pad_param'].tolist()) == ((1, 1), [0, 0, 0, 0])
+    inside = torch.zeros(1, *place.answer_shape, dtype=torch.bool)
+    inside[0, 9:15, 2:12] = True
+    ids = torch.where(inside, 3, 7)
+    found = Reader(CLASSES).read(
+        sample(
+            pred_instances=InstanceData(
+                bboxes=torch.tensor([[2.0, 9, 12, 15]]), scores=torch.tensor([0.9]), labels=torch.tensor([1]),
+                masks=inside,
+            ),
+            pred_sem_seg=PixelData(sem_seg=ids),
+        ),
+        place,
+    )  # fmt: skip
+    # y: (9 - 3) / 2; x: (2 W - 20 - u) / 2 = W - 10 - u / 2.
+    expected = [WIDTH - 16, 3, WIDTH - 11, 6]
+    assert found.boxes.tolist() == [expected]
+    assert found.masks.windows.tolist() == [expected]
+    assert found.masks.whole(0).sum() == 5 * 3
+    numbers = found.segments.numbers
+    assert (numbers[3:6, WIDTH - 16 : WIDTH - 11] == numbers[4, WIDTH - 12]).all()
+    assert len(np.unique(numbers)) == 3  # the two classes, and nothing where the image was cut off
+    assert len({*numbers[:, :5].ravel(), *numbers[:, WIDTH - 10 :].ravel()}) == 1
 
 
 def test_panoptic_numbers_are_class_and_instance():
@@ -149,7 +185,9 @@ def test_proposals_are_called_so_and_have_no_class():
         pass
 
     reader = Reader.of(Own(), CLASSES, ((1, 2, 3),), 0.3)
-    found = reader.read(sample(pred_instances=instances(labels=torch.zeros(3, dtype=torch.long))), WHOLE)
+    found = reader.read(
+        sample(pred_instances=instances(labels=torch.zeros(3, dtype=torch.long))), ImagePlace.as_told(WHOLE)
+    )
     assert found.count == '2 proposals'
     assert found.name(0) == 'object'
     assert found.palette == ()
