@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from demo_scenes.demo_image import OBJECTS
+from demo_scenes.scene import masks_of
 from PIL import Image
 
 from featmap import FeatMapInferencer
 from featmap.decoding import decode_image
+from featmap.masks import Masks
+from featmap.structures import Detections
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / 'configs' / 'demo' / 'yolov5_n_demo.py'
@@ -53,11 +57,35 @@ def draw(options: dict[str, Any], width: int) -> Image.Image:
     return picture
 
 
+def draw_masks() -> Image.Image:
+    """Instance masks over the shipped detector's maps.
+
+    It finds boxes only, so the masks are the true shapes of the demo image's objects, handed to the visualizer as a
+    detector's would be.
+    """
+    vis = FeatMapInferencer(CONFIG, CHECKPOINT, target_layers=['neck'], channel_reduction='squeeze_mean', boxes=False)
+    pixels = decode_image(DEMO.read_bytes(), DEMO.name)
+    shapes, labels = masks_of(OBJECTS, pixels.shape[:2])
+    masks = Masks.of(shapes, pixels.shape[:2])
+    found = Detections(
+        masks.windows.astype(np.float32),
+        np.ones(len(masks), np.float32),
+        labels,
+        vis.detector.classes,
+        vis.detector.palette,
+        masks,
+        kind='instance',
+        boxed=False,
+    )
+    maps, _ = vis.compute(pixels)
+    return Image.fromarray(vis.visualizer.draw_maps(pixels, maps, found, title='true shapes').image)
+
+
 def main() -> None:
     """Write every picture."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--out', type=Path, default=ROOT / 'docs' / 'images', help='folder (default: docs/images)')
-    parser.add_argument('--only', nargs='+', choices=[*GALLERY, 'demo_neck'], help='some of the pictures')
+    parser.add_argument('--only', nargs='+', choices=[*GALLERY, 'masks', 'demo_neck'], help='some of the pictures')
     args = parser.parse_args()
     (args.out / 'gallery').mkdir(parents=True, exist_ok=True)
     for name, options in GALLERY.items():
@@ -65,6 +93,13 @@ def main() -> None:
             path = args.out / 'gallery' / f'{name}.jpg'
             draw(options, 1200).save(path, quality=82, optimize=True)
             print(path)
+    if not args.only or 'masks' in args.only:
+        picture = draw_masks()
+        path = args.out / 'gallery' / 'masks.jpg'
+        picture.resize((1400, round(picture.height * 1400 / picture.width)), Image.Resampling.LANCZOS).save(
+            path, quality=84, optimize=True
+        )
+        print(path)
     if not args.only or 'demo_neck' in args.only:
         vis = FeatMapInferencer(CONFIG, CHECKPOINT, target_layers=['neck'], channel_reduction='squeeze_mean')
         result = vis(DEMO)

@@ -8,6 +8,7 @@ import pytest
 from demo_scenes import CLASSES, PALETTE, Placement, compose, draw_scene
 from demo_scenes.dataset import DemoSceneDataset
 from demo_scenes.demo_image import OBJECTS, draw_demo_image
+from demo_scenes.scene import masks_of
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO_IMAGE = ROOT / 'demo' / 'demo.jpg'
@@ -111,6 +112,19 @@ def test_an_object_fills_its_square_along_one_axis(name):
     boxes, _ = compose(plain(), [Placement(name, 120, 120, 100)])
     longest = (boxes[0, 2:] - boxes[0, :2]).max()
     assert 80 <= longest <= 102
+
+
+def test_masks_are_what_can_be_seen_of_the_objects():
+    placements = [Placement('ball', 100, 100, 80), Placement('kite', 130, 110, 70), Placement('ball', 500, 500, 40)]
+    boxes, labels = compose(plain(), placements)
+    masks, classes = masks_of(placements, plain().shape[:2])
+    assert classes.tolist() == labels.tolist() == [CLASSES.index('ball'), CLASSES.index('kite')]
+    assert not (masks[0] & masks[1]).any()  # the nearer hides the other
+    for mask, (left, top, right, bottom) in zip(masks, boxes.astype(int)):
+        rows, columns = np.nonzero(mask)
+        assert (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) == (left, top, right, bottom)
+    alone, _ = masks_of(placements[:1], plain().shape[:2])
+    assert (alone[0] & ~masks[0]).sum() == (alone[0] & masks[1]).sum() > 0
 
 
 def test_a_mirrored_object_is_the_mirror_image():

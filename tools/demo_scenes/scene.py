@@ -135,35 +135,56 @@ def compose(image: np.ndarray, placements: Sequence[Placement], light: float = 2
         Boxes (N, 4) float32 around the visible part of each object and labels (N,) int64. Objects
         that are mostly hidden or off the picture have none.
     """
-    height, width = image.shape[:2]
     layers = []
     for placement in placements:
         color, alpha = render(placement, light)
-        left, top = math.floor(placement.x) - alpha.shape[1] // 2, math.floor(placement.y) - alpha.shape[0] // 2
+        left, top = _corner(placement, alpha)
         _paint_shadow(image, alpha, left, top, placement.shadow)
         _paint_reflection(image, color, alpha, left, top, placement.reflection)
-        window, part = _windows(left, top, alpha.shape, (height, width))
+        window, part = _windows(left, top, alpha.shape, image.shape[:2])
         image[window] = image[window] * (1 - alpha[part][..., None]) + color[part]
-        mask = np.zeros((height, width), dtype=bool)
-        mask[window] = alpha[part] > 0.5
-        layers.append((mask, float((alpha > 0.5).sum())))
+        layers.append(alpha)
+    masks, labels = _visible(placements, layers, image.shape[:2])
+    boxes = []
+    for mask in masks:
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        boxes.append((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
+    return np.array(boxes, dtype=np.float32).reshape(-1, 4), labels
 
-    boxes, labels = [], []
-    covered = np.zeros((height, width), dtype=bool)
-    for placement, (mask, full) in zip(reversed(placements), reversed(layers)):
-        visible = mask & ~covered
+
+def masks_of(placements: Sequence[Placement], shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """What can be seen of the objects that :func:`compose` draws on a picture of this height and width.
+
+    Returns:
+        Masks (N, H, W) bool and labels (N,) int64, in the order of its boxes.
+    """
+    masks, labels = _visible(placements, [render(placement, 0.0)[1] for placement in placements], shape)
+    return np.array(masks, dtype=bool).reshape(-1, *shape), labels
+
+
+def _corner(placement: Placement, alpha: np.ndarray) -> tuple[int, int]:
+    """Left and top of an object's picture."""
+    return math.floor(placement.x) - alpha.shape[1] // 2, math.floor(placement.y) - alpha.shape[0] // 2
+
+
+def _visible(
+    placements: Sequence[Placement], alphas: Sequence[np.ndarray], shape: tuple[int, int]
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """A mask (H, W) for the visible part of each object that is neither mostly hidden nor very small, and labels."""
+    masks, labels = [], []
+    covered = np.zeros(shape, dtype=bool)
+    for placement, alpha in zip(reversed(placements), reversed(alphas)):
+        window, part = _windows(*_corner(placement, alpha), alpha.shape, shape)
+        mask = np.zeros(shape, dtype=bool)
+        mask[window] = alpha[part] > 0.5
+        visible, full = mask & ~covered, (alpha > 0.5).sum()
         covered |= mask
         if full == 0 or visible.sum() < MIN_VISIBLE * full:
             continue
-        rows, columns = np.flatnonzero(visible.any(1)), np.flatnonzero(visible.any(0))
-        box = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
-        if min(box[2] - box[0], box[3] - box[1]) >= MIN_EXTENT:
-            boxes.append(box)
+        if min(np.ptp(np.flatnonzero(visible.any(axis))) + 1 for axis in (0, 1)) >= MIN_EXTENT:
+            masks.append(visible)
             labels.append(CLASSES.index(placement.name))
-    return (
-        np.array(boxes[::-1], dtype=np.float32).reshape(-1, 4),
-        np.array(labels[::-1], dtype=np.int64),
-    )
+    return masks[::-1], np.array(labels[::-1], dtype=np.int64)
 
 
 def render(placement: Placement, light: float) -> tuple[np.ndarray, np.ndarray]:
