@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -94,3 +95,9 @@ def _safetensors() -> Any:
             '.safetensors files need a package: pip install safetensors; .npz files need none'
         ) from error
     return safetensors
+
+
+def sidecar_of(path: str | os.PathLike[str]) -> Path:
+    """The JSON file that belongs to a data file: ``dog.npz.json`` for ``dog.npz``."""
+    path = Path(path)
+    return path.with_name(f'{path.name}.json')

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gc
+import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
 
 from featmap.errors import FeatMapError, first_line
 from featmap.escaping import escape
@@ -29,22 +32,25 @@ def parse_args(argv: Sequence[str] | None = None, prog: str | None = None) -> Ru
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Run the command and return its exit status.
 
-    0: all drawn; 1: some images of several failed; 2: nothing could be done; 130: interrupted.
+    0: all drawn; 1: some images of several failed, or some layers put out no map; 2: nothing could be done;
+    130: interrupted; 143: terminated.
     """
     debug = '--debug' in (sys.argv if argv is None else argv)
     own_process = argv is None
     if own_process:
         # What is imported stays: looking for garbage among it takes a third of the time to the first picture.
         gc.disable()
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         with command_line():
             run = parse_args(argv, prog)
             from featmap.command import draw
 
             return draw(run, _collect_again if own_process else None)
-    except KeyboardInterrupt:
-        print('\nfeatmap: interrupted; finished pictures are kept', file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        status, word = (143, 'terminated') if isinstance(stop, _Terminated) else (130, 'interrupted')
+        print(f'\nfeatmap: {word}; finished pictures are kept', file=sys.stderr)
+        return status
     except FeatMapError as error:
         if debug:
             raise
@@ -57,6 +63,14 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
             file=sys.stderr,
         )
     return 2
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: ends the command as Ctrl-C does, temporaries removed."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise _Terminated
 
 
 def _collect_again() -> None:

@@ -13,15 +13,30 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from featmap.errors import DrawError, FeatMapError, GeometryError, OptionError, OutputError, SourceError, first_line
-from featmap.escaping import escape, tell
+from featmap.errors import (
+    CheckpointError,
+    ConfigError,
+    DrawError,
+    FeatMapError,
+    GeometryError,
+    LayerError,
+    MissingPackageError,
+    OptionError,
+    OutputError,
+    SourceError,
+    first_line,
+)
+from featmap.escaping import tell
 from featmap.extras import Extras
 from featmap.options import Run
-from featmap.options.groups import Output
-from featmap.sinks import plan_outputs, prepare
+from featmap.sinks import encode_image, plan_outputs
 from featmap.sources import LoadedSource, Source, list_sources
+from featmap.wording import option as written
+from featmap.writing import prepare, refuse_overwriting
 
-# Errors that are of one image and say nothing about the next.
+# Errors that would meet every image alike; any other may be of the one at hand.
+_OF_THE_RUN = (OptionError, ConfigError, CheckpointError, LayerError, MissingPackageError)
+# Errors of one image that say nothing about the next.
 _PER_IMAGE = (SourceError, OutputError, GeometryError, DrawError)
 
 
@@ -40,14 +55,18 @@ def draw(run: Run, loaded: Callable[[], None] | None = None) -> int:
     if not run.model.debug:
         warnings.simplefilter('ignore')
     if output.show and not _has_display():
-        raise OptionError('--show needs a display, and there is none here; use --out-file')
+        raise OptionError(f'{written("show")} needs a display, and there is none here; use {written("out_file")}')
     sources = list_sources(run.inputs.image, output.out_dir or 'output', run.inputs.max_pixels)
     extras = Extras(output, sources)
     paths: list[Path | None] = [None] * len(sources)
     if not output.preview_model:
-        if not output.show or output.out_dir or output.out_file:
+        if output.out_file == '-':
+            _check_stdout(sources)
+        elif not output.show or output.out_dir or output.out_file:
             paths = list(plan_outputs(sources, output.out_file, output.out_dir, f'.{output.format}'))
-        prepare(extras.plan([path for path in paths if path is not None]))
+        results = extras.plan([path for path in paths if path is not None])
+        refuse_overwriting(results, {**run.files_read(), **{source.location: 'an input image' for source in sources}})
+        prepare(results)
     if len(sources) == 1:  # a picture that cannot be read should not cost the loading of a model
         sources = [LoadedSource(sources[0].location, sources[0].name, pixels=sources[0].read())]
     with _status(notes, 'loading PyTorch and the model'):
@@ -56,11 +75,20 @@ def draw(run: Run, loaded: Callable[[], None] | None = None) -> int:
         loaded()
     if output.preview_model:
         return _preview(run, inferencer, sources[0].read(), notes)
+    # What goes to standard output may be the picture itself.
+    out = notes if output.out_file == '-' else Console(highlight=False, soft_wrap=True)
     with _status(notes, 'looking at all images first'):
         inferencer.learn(list(sources), skip=_PER_IMAGE if len(sources) > 1 else ())
     for path in extras.save_basis(inferencer):
-        print(escape(path))
-    return _draw_all(inferencer, sources, paths, extras, output, notes)
+        tell(out, path)
+    return _Drawing(run, inferencer, extras, out, notes).all(sources, paths)
+
+
+def _check_stdout(sources: Sequence[Source]) -> None:
+    if len(sources) > 1:
+        raise OptionError(f'{written("out_file", "-")} takes one picture, and there are {len(sources)} images')
+    if sys.stdout.isatty():
+        raise OptionError(f'{written("out_file", "-")} writes a PNG, and standard output is a terminal: use a pipe')
 
 
 def _load(run: Run, notes: Console) -> Any:
@@ -81,6 +109,8 @@ def _load(run: Run, notes: Console) -> Any:
     )
     if inferencer.visualizer._vis_backends:
         tell(notes, f'featmap: vis backends that write files do so in {os.path.join(save_dir, "vis_data")}')
+    for note in inferencer.notes:
+        tell(notes, f'featmap: {note}')
     report = inferencer.detector.weights
     if report is not None and (report.missing or report.unexpected or report.mismatched):
         tell(notes, f'featmap: {report.summary()}')
@@ -99,51 +129,67 @@ def _preview(run: Run, inferencer: Any, image: Any, notes: Console) -> int:
     return 0
 
 
-def _draw_all(
-    inferencer: Any,
-    sources: Sequence[Source],
-    paths: Sequence[Path | None],
-    extras: Extras,
-    output: Output,
-    notes: Console,
-) -> int:
-    failures: list[Source] = []
-    counts: list[tuple[int, int, int]] = []
-    taken = {Path(source.location).resolve() for source in sources} | {path.resolve() for path in paths if path}
-    out = Console(highlight=False, soft_wrap=True)
-    columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal) as progress:
-        for step, (source, path) in enumerate(progress.track(list(zip(sources, paths)), description='drawing')):
-            try:
-                result = inferencer.draw(source, step)
-                written = extras.save(inferencer, result, step)
-                if result.match is not None:
-                    counts.append(result.match.counts)
-                if path is not None:
-                    written += result.save_pages(path, taken, output.quality)
-            except Exception as error:
-                # An error that is not of the image, before anything was drawn, would meet every image alike.
-                if len(sources) == 1 or (step == len(failures) and not isinstance(error, _PER_IMAGE)):
-                    raise
-                failures.append(source)
-                kind = '' if isinstance(error, FeatMapError) else f'{type(error).__name__}: '
-                tell(notes, f'featmap: skipped {source.location}: {kind}{first_line(error)}', 'red')
-                continue
-            for each in written:
-                tell(out, each)
-            if output.show:
-                inferencer.visualizer.show(result.image, win_name=source.name)
-    inferencer.visualizer.close()
-    if len(counts) > 1:
-        found, missed, false = (sum(each) for each in zip(*counts))
-        tell(notes, f'featmap: ground truth of {len(counts)} images: {found} found · {missed} missed · {false} false')
-    if inferencer.truth is not None and inferencer.truth.note:
-        tell(notes, f'featmap: {inferencer.truth.note}')
-    if failures:
-        names = ', '.join(source.location for source in failures)
-        tell(notes, f'featmap: {len(failures)} of {len(sources)} images failed: {names}')
-        return 2 if len(failures) == len(sources) else 1
-    return 0
+class _Drawing:
+    """Draws the images of a run, and keeps account of what failed and what was refused."""
+
+    def __init__(self, run: Run, inferencer: Any, extras: Extras, out: Console, notes: Console) -> None:
+        self.run, self.inferencer, self.extras = run, inferencer, extras
+        self.out, self.notes = out, notes
+        self.refused: set[str] = set()
+        self.counts: list[tuple[int, int, int]] = []
+
+    def all(self, sources: Sequence[Source], paths: Sequence[Path | None]) -> int:
+        """Draw every source to its path and return the exit status."""
+        failures: list[Source] = []
+        read = [*self.run.files_read(), *(source.location for source in sources)]
+        taken = {Path(each).resolve() for each in read} | {path.resolve() for path in paths if path}
+        columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=self.notes, transient=True, disable=not self.notes.is_terminal) as progress:
+            for step, (source, path) in enumerate(progress.track(list(zip(sources, paths)), description='drawing')):
+                try:
+                    self._one(source, path, step, taken)
+                except Exception as error:
+                    if len(sources) == 1 or (step == len(failures) and isinstance(error, _OF_THE_RUN)):
+                        raise
+                    failures.append(source)
+                    kind = '' if isinstance(error, FeatMapError) else f'{type(error).__name__}: '
+                    tell(self.notes, f'featmap: skipped {source.location}: {kind}{first_line(error)}', 'red')
+        self.inferencer.visualizer.close()
+        self._tell_truth()
+        if failures:
+            names = ', '.join(source.location for source in failures)
+            tell(self.notes, f'featmap: {len(failures)} of {len(sources)} images failed: {names}')
+            return 2 if len(failures) == len(sources) else 1
+        return 1 if self.refused else 0
+
+    def _tell_truth(self) -> None:
+        truth = self.inferencer.truth
+        if len(self.counts) > 1:
+            found, missed, false = (sum(each) for each in zip(*self.counts))
+            text = f'ground truth of {len(self.counts)} images: {found} found · {missed} missed · {false} false'
+            tell(self.notes, f'featmap: {text}')
+        if truth is not None and truth.note:
+            tell(self.notes, f'featmap: {truth.note}')
+
+    def _one(self, source: Source, path: Path | None, step: int, taken: set[Path]) -> None:
+        result = self.inferencer.draw(source, step)
+        for reason in result.refused:
+            if reason not in self.refused:
+                self.refused.add(reason)
+                tell(self.notes, f'featmap: not drawn: {reason}', 'red')
+        if result.match is not None:
+            self.counts.append(result.match.counts)
+        output = self.run.output
+        files = self.extras.save(self.inferencer, result, step)
+        if path is not None:
+            files += result.save_pages(path, taken, output.quality)
+        elif output.out_file == '-':
+            sys.stdout.buffer.write(encode_image(result.image, f'.{output.format}', quality=output.quality))
+            sys.stdout.buffer.flush()
+        for each in files:
+            tell(self.out, each)
+        if output.show:
+            self.inferencer.visualizer.show(result.image, win_name=source.name)
 
 
 def _has_display() -> bool:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from featmap.errors import DrawError, LayerError, MissingOpError, OptionError, nearest
 from featmap.geometry import Cells, ImageGeometry
 from featmap.layers import Target, resolve
-from featmap.layouts import maps_of
+from featmap.layouts import Map, maps_of
 from featmap.meaning import SCORE, Meaning
 from featmap.models.detector import Batch, Detector
 from featmap.models.heads import Meanings
@@ -25,6 +25,7 @@ from featmap.reducers.base import AnyReducer, shows
 from featmap.reducers.channels import reasons
 from featmap.reducers.rounding import noise_of
 from featmap.structures import Detections, FeatureMap, Reduction
+from featmap.wording import option as written
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class MapExtractor:
     def __init__(
         self,
         detector: Detector,
-        names: Sequence[str],
+        names: Sequence[str | nn.Module],
         reducer: AnyReducer,
         label: str,
         boxes: bool = True,
@@ -69,11 +70,21 @@ class MapExtractor:
         self.targets: list[Target] = resolve(detector.model, names)
         self._meanings = Meanings(detector.model, detector.classes)
         self._check_names()
-        self._recorder = ActivationRecorder(detector.model, self.targets, self._reduce, stop_early=not boxes)
-        self._scout = ActivationRecorder(detector.model, self.targets, self._observe, stop_early=True)
-        self._quick = ActivationRecorder(detector.model, self.targets, self._reduce, stop_early=True)
+        self._recorder = self._recording(self._reduce, stop_early=not boxes)
+        self._scout = self._recording(self._observe, stop_early=True)
+        self._quick = self._recording(self._reduce, stop_early=True)
         self._batch: Batch | None = None
         self.placement = Placement(detector.model)
+        self._refused: dict[str, str] = {}
+
+    def _recording(self, consume: Callable[[Target, Any], Any], stop_early: bool) -> ActivationRecorder:
+        # Not strict: a layer that never ran is refused like one that puts out no map, and the others are drawn.
+        return ActivationRecorder(self.detector.model, self.targets, consume, stop_early, strict=False)
+
+    @property
+    def refused(self) -> tuple[str, ...]:
+        """Which of several layers put out no map of the last image, each with the reason."""
+        return tuple(self._refused.values())
 
     def extract(self, image: np.ndarray) -> tuple[tuple[FeatureMap, ...], Detections | None]:
         """The reduced maps of one (H, W, 3) RGB uint8 image, and its detections where they are wanted.
@@ -111,6 +122,7 @@ class MapExtractor:
             raise OptionError(f'expected an RGB image of shape (H, W, 3) and uint8, got {image.shape} of {image.dtype}')
         # A run that is repeated in another memory layout would show its maps twice.
         self._batch = self.detector.prepare([image], contiguous=recorder is self._scout)
+        self._refused = {}
         try:
             with self.placement.watched(self._batch.inputs, recorder.calls):
                 detections = self.detector.predict(self._batch, recorder)
@@ -118,11 +130,16 @@ class MapExtractor:
             # Of use only where the op is missing after the last wanted layer.
             if recorder.stop_early or not all(recorder.calls(target) for target in self.targets):
                 raise
-            way_out = '--no-boxes (boxes=False) draws backbone and neck without the head'
-            raise MissingOpError(f'{error}; {way_out}') from error
+            raise MissingOpError(
+                f'{error}; {written("boxes", False)} draws backbone and neck without the head'
+            ) from error
         else:
             maps = tuple(self._feature_maps(recorder, self._batch.geometries[0]))
+            for target, reason in recorder.never_ran():
+                self._refused[target.label] = reason
             if not maps and recorder is not self._scout:
+                if self._refused:
+                    raise LayerError('; '.join(self._refused.values()))
                 names = ', '.join(target.name for target in self.targets[:3])
                 raise LayerError(
                     f'none of the {len(self.targets)} layers that the pattern matches ({names}, …) puts out a map; '
@@ -155,17 +172,12 @@ class MapExtractor:
 
     def _maps_in(self, target: Target, output: Any) -> Iterator[tuple[str, Tensor, Tensor, Cells]]:
         assert self._batch is not None
-        head = self._meanings.head(target.module)
-        if head is not None and head.by_query:
-            raise LayerError(f'{target.name} puts out one row per object query, which has no place in the image')
         geometry = self._batch.geometries[0]
         try:
-            found = maps_of(
-                output, self._batch.input_shape, 1, target.path, target.name, self.placement.grids_of(target)
-            )
-        except LayerError:
+            found = self._found(target, output)
+        except LayerError as error:
             if not target.optional:
-                raise
+                self._refused[target.label] = str(error)
             return
         for item in found:
             cells = self.placement.cells(target, item)
@@ -175,6 +187,14 @@ class MapExtractor:
                 # A copy: a reducer that writes to its weights must not spoil the next one's.
                 weights = _weights(geometry, cells, tuple(features.shape[1:]), features.device).clone()
                 yield item.path, features, weights, cells
+
+    def _found(self, target: Target, output: Any) -> list[Map]:
+        assert self._batch is not None
+        head = self._meanings.head(target.module)
+        if head is not None and head.by_query:
+            raise LayerError(f'{target.name} puts out one row per object query, which has no place in the image')
+        grids = self.placement.grids_of(target)
+        return maps_of(output, self._batch.input_shape, 1, target.path, target.name, grids)
 
     def _feature_maps(self, recorder: ActivationRecorder, geometry: ImageGeometry) -> Iterator[FeatureMap]:
         for record in recorder.records:

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from featmap.arrays import sidecar_of
 from featmap.errors import OptionError, OutputError
 from featmap.options.groups import Output
-from featmap.sinks import plan_outputs, write_atomically
+from featmap.sinks import plan_outputs
 from featmap.sources import Source
 from featmap.wording import option as written
+from featmap.writing import write_atomically
 
 _SUFFIXES = {
     'figure': ('.pdf', '.svg', '.png'),
@@ -70,7 +72,8 @@ class Extras:
                 first = asked.setdefault(os.path.realpath(path), flag)
                 if first != flag:
                     raise OptionError(f'{first} and {flag} name the same file, {str(path)!r}: give each its own')
-        return [*pictures, *(path for paths in self._paths.values() for path in paths)]
+        sidecars = [sidecar_of(path) for name in ('save_maps', 'save_features') for path in self._paths.get(name, ())]
+        return [*pictures, *(path for paths in self._paths.values() for path in paths), *sidecars]
 
     def save(self, inferencer: Any, result: Any, number: int) -> list[Path]:
         """Write what was asked for of the image of this number in the run, and return the files."""

@@ -2,41 +2,38 @@
 
 from __future__ import annotations
 
-import itertools
-import os
-import re
-from collections.abc import Iterable, Iterator, Sequence
+import threading
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 from mmengine.config import Config
-from mmengine.registry import VISBACKENDS, Registry
 from torch import nn
 
-from featmap.errors import FeatMapError, OptionError, nearest
+from featmap.building import reducer_label, reducer_of, visualizer_of
+from featmap.errors import OptionError
 from featmap.extractor import MapExtractor
 from featmap.ground_truth import open_ground_truth
+from featmap.images import AnyImage, each_image, is_one, pixels_of
 from featmap.layers import Target
 from featmap.matching import Match, match
 from featmap.models.build import is_none
 from featmap.models.config import load_config, parse_cfg_options
 from featmap.models.detector import Detector
-from featmap.options import DRAWING, Run
-from featmap.reducers import build_reducer
-from featmap.registry import VISUALIZERS
+from featmap.options import OPTIONS, Run
 from featmap.rendering.normalize import Range
 from featmap.rendering.scales import run_range
 from featmap.results import Result
-from featmap.sources import Source, list_sources
+from featmap.sources import Source
 from featmap.storage import SavedImage, versions
 from featmap.structures import Detections, FeatureMap
-from featmap.visualizer import FeatMapVisualizer
+from featmap.wording import on_command_line
 from featmap.wording import option as written
 
-AnyImage = Union[str, Path, np.ndarray, Source]
-
-_numbers = itertools.count()
+_MOST_OTHERS = 8  # inferencers of other options that are kept for the next call
 
 
 class FeatMapInferencer:
@@ -45,6 +42,8 @@ class FeatMapInferencer:
     Args:
         config: A config's path, scoped name (``mmyolo::yolov5/…``) or bare name, or a Config.
         checkpoint: A path or URL; None or ``'none'`` for random weights, the same each time.
+        model: A detector that is built already; it is put into eval mode on the device, and ``checkpoint``, if any,
+            is loaded into it.
         save_dir: Folder for vis backends that write files.
         keep_features: Whether maps also hold the full (C, h, w) features.
         run: All options of a run, in place of ``options``.
@@ -58,9 +57,10 @@ class FeatMapInferencer:
 
     def __init__(
         self,
-        config: str | Path | Config,
+        config: str | Path | Config | None = None,
         checkpoint: str | Path | None = None,
         *,
+        model: nn.Module | None = None,
         save_dir: str | Path | None = None,
         keep_features: bool = False,
         run: Run | None = None,
@@ -68,41 +68,74 @@ class FeatMapInferencer:
     ) -> None:
         # A slip in an option should not cost the loading of a model.
         asked = Run.of(options).check(config=False) if run is None else run
+        if config is None:
+            raise OptionError('a config is needed, beside a model too: its test pipeline feeds it')
         overrides = asked.model.cfg_options
         cfg = load_config(config, overrides if isinstance(overrides, dict) else parse_cfg_options(overrides))
+        self._asked, self._config, self._save_dir = asked, cfg, save_dir
+        self._keep_features = keep_features or asked.output.save_features is not None
         self.options: Run = asked.above(cfg.get('featmap', {})).check()
-        what, model = self.options.what, self.options.model
-        self.reducer = build_reducer(
-            what.channel_reduction,
-            what.topk,
-            channels=what.channels,
-            components=what.components,
-            basis=what.basis,
-            abs=what.abs or None,
-        )
         # Opened before the model is loaded, which takes longer than to see that there is nothing.
-        self.truth = None if what.gt is None else open_ground_truth(what.gt)
-        self.visualizer = _build_visualizer(self.options, {*cfg.get('featmap', {}), *asked.given}, save_dir)
+        gt = self.options.what.gt
+        self.truth = None if gt is None else open_ground_truth(gt)
+        self.reducer = reducer_of(self.options)
+        self.visualizer = visualizer_of(self.options, {*cfg.get('featmap', {}), *asked.given}, save_dir)
+        settings = self.options.model
         self.detector = Detector(
             cfg,
             None if is_none(checkpoint) else checkpoint,
-            device=model.device,
-            score_thr=what.score_thr,
-            trust_checkpoint=model.trust_checkpoint,
-            amp=model.amp,
+            device=settings.device,
+            score_thr=self.options.what.score_thr,
+            trust_checkpoint=settings.trust_checkpoint,
+            amp=settings.amp,
+            model=model,
         )
         if self.truth is not None:
             self.truth.use(self.detector.classes)
-        self.extractor = MapExtractor(
+        self.extractor = self._extractor()
+        self.run: Range | None = None
+        self._learned = False
+        self._others: dict[str, FeatMapInferencer] = {}
+        self._lock = threading.RLock()
+        self._complete = True
+        for note in self.notes:
+            warnings.warn(note, stacklevel=2)
+
+    def _extractor(self) -> MapExtractor:
+        what = self.options.what
+        return MapExtractor(
             self.detector,
             what.target_layers,
             self.reducer,
-            _name_of(what.channel_reduction, what.topk),
+            reducer_label(self.options),
             what.boxes,
-            keep_features or self.options.output.save_features is not None,
+            self._keep_features,
         )
-        self.run: Range | None = None
-        self._learned = False
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if getattr(self, '_complete', False) and name not in self.__dict__:
+            hint = f'; give it to a call: vis(image, {name}=…)' if name in OPTIONS else ''
+            raise AttributeError(f'an inferencer has no attribute {name!r}, setting it would do nothing{hint}')
+        super().__setattr__(name, value)
+
+    def __repr__(self) -> str:
+        """One line: the model, the layers, the reducer."""
+        layers = ', '.join(target.label for target in self.targets)
+        kind = type(self.model).__name__
+        return f'<FeatMapInferencer of {kind} on {self.detector.device}: {layers} by {reducer_label(self.options)}>'
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of how the options were taken."""
+        head, asked = self.detector.head_score_thr, self.options.what.score_thr
+        if 'score_thr' in self._asked.given and head is not None and asked < head:
+            key = 'model.test_cfg.score_thr'
+            lower = written('cfg_options', [f'{key}={asked:g}'] if on_command_line() else {key: asked})
+            return (
+                f'{written("score_thr", asked)} is below the {head:g} that the head itself drops boxes by, which is in '
+                f'force; {lower} lowers that',
+            )
+        return ()
 
     @property
     def model(self) -> nn.Module:
@@ -114,24 +147,78 @@ class FeatMapInferencer:
         """The layers that are drawn."""
         return self.extractor.targets
 
-    def __call__(self, images: AnyImage | Sequence[AnyImage], step: int = 0) -> Result | list[Result]:
+    def __call__(
+        self, images: AnyImage | Sequence[AnyImage], step: int = 0, *, bgr: bool = False, **options: Any
+    ) -> Result | list[Result]:
         """Draw an image, or each of several.
 
         Args:
-            images: A path, URL or (H, W, 3) RGB uint8 array gives one result; a folder, a glob or a sequence gives a
-                list, in order.
+            images: A path, a URL, a PIL image, an array of (H, W, 3) RGB or (H, W) grey uint8, or a tensor of (3, H, W)
+                uint8 gives one result; a folder, a glob or a sequence gives a list, in order.
             step: Counts up from here for vis backends.
+            bgr: Whether arrays and tensors are BGR, as OpenCV reads them.
+            **options: Options for this call alone, such as ``target_layers``, ``channel_reduction`` or ``norm``; see
+                :meth:`with_options`.
 
         Raises:
             FeatMapError: the one of :mod:`featmap.errors` that says what is wrong.
         """
-        items = list(_each(images, self.options.inputs.max_pixels))
-        if not self._learned:
-            self._learn(items)
-        results = [self.draw(item, step + number) for number, item in enumerate(items)]
-        return results[0] if _is_one(images) else results
+        if options:
+            return self.with_options(**options)(images, step, bgr=bgr)
+        items = list(each_image(images, bgr, self.options.inputs.max_pixels))
+        with self._lock:
+            if not self._learned:
+                self._learn(items)
+            results = [self.draw(item, step + number) for number, item in enumerate(items)]
+        return results[0] if is_one(images) else results
 
-    def learn(self, images: AnyImage | Sequence[AnyImage], skip: tuple[type[FeatMapError], ...] = ()) -> None:
+    def with_options(self, **options: Any) -> FeatMapInferencer:
+        """An inferencer of other options on the same model, which is not loaded again.
+
+        What was learned by :meth:`learn` is shared where the options leave it as it is.
+
+        Args:
+            **options: Any options but those of the model itself.
+
+        Raises:
+            OptionError: for an option of the model, or one that makes no sense.
+        """
+        for name in options:
+            if name in OPTIONS and OPTIONS[name].group == 'model':
+                raise OptionError(f'{name} is of the model, which is loaded: build another FeatMapInferencer')
+        key = repr(sorted(options.items(), key=lambda item: item[0]))
+        if key not in self._others:
+            if len(self._others) >= _MOST_OTHERS:
+                self._others.pop(next(iter(self._others)))
+            self._others[key] = self._other(Run.of(options))
+        return self._others[key]
+
+    def _other(self, asked: Run) -> FeatMapInferencer:
+        other = object.__new__(FeatMapInferencer)
+        other.__dict__.update(self.__dict__, _complete=False, _others={})
+        other._asked = asked.over(self._asked)
+        own = self._config.get('featmap', {})
+        # What this call leaves without an effect was asked for by another one.
+        other.options = replace(other._asked.above(own), given=asked.given).check()
+        if self.options.what.reducing != other.options.what.reducing:
+            other.reducer, other._learned = reducer_of(other.options), False
+        if 'gt' in asked.given:
+            other.truth = None if other.options.what.gt is None else open_ground_truth(other.options.what.gt)
+            if other.truth is not None:
+                other.truth.use(self.detector.classes)
+        if self.options.scale != other.options.scale:
+            other.run, other._learned = None, False
+        visualizer = visualizer_of(other.options, {*own, *other._asked.given}, self._save_dir)
+        if 'vis_backends' not in asked.given:
+            visualizer._vis_backends = self.visualizer._vis_backends
+        other.visualizer = visualizer
+        other.extractor = other._extractor()
+        other._complete = True
+        return other
+
+    def learn(
+        self, images: AnyImage | Sequence[AnyImage], skip: tuple[type[Exception], ...] = (), *, bgr: bool = False
+    ) -> None:
         """See all images of a run once, where something is shared by them: a basis of ``pca``, the norm ``run``.
 
         A call learns from its own images unless this was called before.
@@ -139,29 +226,35 @@ class FeatMapInferencer:
         Args:
             images: As for a call.
             skip: Errors of single images to pass over.
+            bgr: As for a call.
         """
-        self._learn(list(_each(images, self.options.inputs.max_pixels)), skip)
-        self._learned = True
+        with self._lock:
+            self._learn(list(each_image(images, bgr, self.options.inputs.max_pixels)), skip)
+            self._learned = True
 
     def draw(self, image: np.ndarray | Source, step: int = 0) -> Result:
         """Draw one image: (H, W, 3) RGB uint8, or a source to read it from."""
-        pixels = _pixels(image)
+        pixels = pixels_of(image)
         name, location = ('image', '') if isinstance(image, np.ndarray) else (image.name, image.location)
-        maps, detections = self.extractor.extract(pixels)
-        matched = self._match(detections, location, pixels)
-        renderings = self.visualizer.draw_sheets(pixels, maps, detections, title=name, run=self.run, **matched)
-        if self.visualizer._vis_backends:
-            for page, rendering in enumerate(renderings):
-                tag = Path(name).stem if len(renderings) == 1 else f'{Path(name).stem}_{page + 1}'
-                self.visualizer.add_image(tag, rendering.image, step)
+        with self._lock:
+            maps, detections = self.compute(pixels)
+            refused = self.extractor.refused
+            matched = self._match(detections, location, pixels)
+            renderings = self.visualizer.draw_sheets(pixels, maps, detections, title=name, run=self.run, **matched)
+            if self.visualizer._vis_backends:
+                for page, rendering in enumerate(renderings):
+                    tag = Path(name).stem if len(renderings) == 1 else f'{Path(name).stem}_{page + 1}'
+                    self.visualizer.add_image(tag, rendering.image, step)
         alike = ('look', 'arrangement', 'labels', 'crop')
         drawn = {each: getattr(self.visualizer, each) for each in alike if hasattr(self.visualizer, each)}
         options = {**drawn, 'run': self.run}
-        return Result(name, renderings, maps, detections, pixels, location, options, matched.get('match'))
+        return Result(name, renderings, maps, detections, pixels, location, refused, options, matched.get('match'))
 
     def compute(self, image: np.ndarray) -> tuple[tuple[FeatureMap, ...], Detections | None]:
         """The reduced maps of one (H, W, 3) RGB uint8 image, and its detections where they are wanted."""
-        return self.extractor.extract(image)
+        with self._lock:
+            self.detector.score_thr = self.options.what.score_thr
+            return self.extractor.extract(image)
 
     def _match(self, detections: Detections | None, location: str, image: np.ndarray) -> dict[str, Match]:
         """What of the image's ground truth was found; nothing where there is none."""
@@ -192,11 +285,11 @@ class FeatMapInferencer:
             truth=result.match.truth if result.match else None,
         )
 
-    def _learn(self, items: Sequence[np.ndarray | Source], skip: tuple[type[FeatMapError], ...] = ()) -> None:
+    def _learn(self, items: Sequence[np.ndarray | Source], skip: tuple[type[Exception], ...] = ()) -> None:
         if getattr(self.reducer, 'needs_fit', False):
             for item in items:
                 try:
-                    self.extractor.observe(_pixels(item))
+                    self.extractor.observe(pixels_of(item))
                 except skip:
                     continue  # drawing meets it again, and reports it
             self.reducer.fit()  # type: ignore[attr-defined]
@@ -204,99 +297,6 @@ class FeatMapInferencer:
             self.run = None
             for item in items:
                 try:
-                    self.run = run_range(self.extractor.maps(_pixels(item)), self.run)
+                    self.run = run_range(self.extractor.maps(pixels_of(item)), self.run)
                 except skip:
                     continue
-
-
-def _pixels(image: np.ndarray | Source) -> np.ndarray:
-    return image if isinstance(image, np.ndarray) else image.read()
-
-
-def _name_of(reduction: Any, topk: int) -> str:
-    if isinstance(reduction, (list, tuple)):
-        return ' → '.join(_name_of(step, topk) for step in reduction)
-    if isinstance(reduction, dict):
-        return str(reduction.get('type'))
-    return reduction or ('topk' if topk > 0 else 'as it is')
-
-
-def _each(images: AnyImage | Sequence[AnyImage], max_pixels: int) -> Iterator[np.ndarray | Source]:
-    if isinstance(images, (np.ndarray, Source)):
-        yield images
-    elif isinstance(images, (str, Path)):
-        yield from list_sources(images, max_pixels=max_pixels)
-    elif isinstance(images, Sequence):
-        for image in images:
-            yield from _each(image, max_pixels)
-    else:
-        raise OptionError(
-            f'expected a path, a URL, an (H, W, 3) RGB uint8 array, or a list of them, got {type(images).__name__}'
-        )
-
-
-def _is_one(images: AnyImage | Iterable[AnyImage]) -> bool:
-    """Whether this names one image, and not a folder, a glob or several."""
-    if isinstance(images, (str, Path)):
-        path = os.path.expanduser(images)
-        return bool(re.match('https?://', str(images), re.IGNORECASE)) or (
-            os.path.exists(path) and not os.path.isdir(path)
-        )
-    return isinstance(images, (np.ndarray, Source))
-
-
-def _build_visualizer(options: Run, given: set[str], save_dir: str | Path | None) -> FeatMapVisualizer:
-    """The visualizer of the settings; options that were given win over the ``visualizer`` dict."""
-    cfg = dict(options.output.visualizer)
-    for name in DRAWING:
-        if name in given or name not in cfg:
-            cfg[name] = options[name]
-    backends = [{'type': b} if isinstance(b, str) else dict(b) for b in options.output.vis_backends]
-    if save_dir is not None and backends:
-        cfg.setdefault('save_dir', str(save_dir))
-    if backends or 'vis_backends' in given:
-        cfg['vis_backends'] = backends
-    # MMEngine hands out the existing instance for a name that is taken, whatever the new arguments say.
-    cfg.setdefault('name', f'featmap-{next(_numbers)}')
-    try:
-        for backend in backends:
-            _check_backend(backend)
-        if isinstance(cfg['type'], str):
-            # Looked up here: building by name would start at the default scope, which another library may have set.
-            cfg['type'] = VISUALIZERS.get(cfg['type']) or cfg['type']
-        visualizer = VISUALIZERS.build(cfg)
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise OptionError(f'the visualizer {options.output.visualizer} cannot be built: {error}') from error
-    if not hasattr(visualizer, 'draw_maps'):
-        raise OptionError(
-            f'the visualizer {cfg["type"]} cannot draw feature maps: expected FeatMapVisualizer or a subclass'
-        )
-    return visualizer
-
-
-def _check_backend(backend: dict[str, Any]) -> None:
-    """Refuse the name of a vis backend that is registered nowhere.
-
-    A registry imports and calls whatever a dotted name leads to: only names that are in one are looked up.
-    """
-    name = backend.get('type')
-    with VISBACKENDS.switch_scope_and_registry(backend.get('_scope_')) as registry:
-        if isinstance(name, str) and not _is_registered(name, registry):
-            known = {**VISBACKENDS.module_dict, **registry.module_dict}
-            raise OptionError(f'no vis backend is called {name!r}; nearest: {", ".join(nearest(name, known))}')
-
-
-def _is_registered(name: str, registry: Registry) -> bool:
-    """Whether a name, or one after a scope and a dot, is in the registry, its parents or the scope's registry."""
-    scope, key = registry.split_scope_key(name)
-    places: list[Registry | None] = [registry]
-    while places[-1] is not None:
-        places.append(places[-1].parent)
-    if scope is not None:
-        places = [registry._get_root_registry()._search_child(scope)]
-    for place in places:
-        if place is not None:
-            place.import_from_location()
-            if key in place.module_dict:
-                return True
-    return False

@@ -10,6 +10,8 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from featmap.errors import LayerError, nearest
+from featmap.wording import on_command_line
+from featmap.wording import option as written
 
 _TOKEN = re.compile(r'\[\s*([^\[\]]+?)\s*\]|([^.\[\]\s]+)')
 _NAME = re.compile(r'[^.\[\]\s]+(?:\[[^\[\]]+\]|\.[^.\[\]\s]+)*')
@@ -53,27 +55,45 @@ def parse(name: str) -> list[tuple[str, bool]]:
     ]
 
 
-def resolve(model: nn.Module, names: str | Sequence[str]) -> list[Target]:
+def resolve(model: nn.Module, names: str | nn.Module | Sequence[str | nn.Module]) -> list[Target]:
     """The modules that the names stand for, in the order asked for, each once.
+
+    A module of the model may stand where its name would; an element of an output that is asked for as a whole adds
+    nothing.
 
     A bracket picks a child module where there is one of that name (``neck.out_layers[2]``), else an element of
     the layer's output (``neck[0]``). ``*`` and ``?`` match within one part of the name.
 
     Raises:
-        LayerError: for a name that reaches nothing, with the nearest names that do.
+        LayerError: for names that reach nothing, with the nearest names that do, all at once.
     """
     targets: dict[tuple[int, tuple[str, ...]], Target] = {}
-    for name in [names] if isinstance(names, str) else names:
+    unknown: list[str] = []
+    for given in [names] if isinstance(names, (str, nn.Module)) else names:
+        name = _name_of(model, given) if isinstance(given, nn.Module) else given
         found = list(_walk(model, parse(name), ''))
         if not found:
-            raise LayerError(_unknown(model, name))
+            unknown.append(_unknown(model, name))
         pattern = any(sign in name for sign in '*?')
         for target in found:
             target = replace(target, optional=pattern)
             targets.setdefault((id(target.module), target.path), target)
+    if unknown:
+        hint = f'; {written("preview_model")} lists all' if on_command_line() else ''
+        raise LayerError('; '.join(unknown) + hint)
     if not targets:
         raise LayerError('no target layer was given: name one, such as backbone or neck')
-    return list(targets.values())
+    parts = [key for key in targets if any((key[0], key[1][:depth]) in targets for depth in range(len(key[1])))]
+    return [target for key, target in targets.items() if key not in parts]
+
+
+def _name_of(model: nn.Module, module: nn.Module) -> str:
+    for name, each in model.named_modules():
+        if each is module and name:
+            return name
+    raise LayerError(
+        f'the given {type(module).__name__} is no part of the model: expected one of its modules, or a name'
+    )
 
 
 def _walk(module: nn.Module, parts: list[tuple[str, bool]], prefix: str) -> Iterator[Target]:
@@ -108,7 +128,7 @@ def _unknown(model: nn.Module, name: str) -> str:
         rest = '.'.join(parts[1:])
         return f'{parts[0]} has no layer {rest!r}; for an element of its output write {parts[0]}{numbers}'
     near = ', '.join(_nearest_names(model, name))
-    return f'the model has no layer {name!r}; nearest: {near}; --preview-model lists all'
+    return f'the model has no layer {name!r}; nearest: {near}'
 
 
 def _nearest_names(model: nn.Module, name: str) -> Iterable[str]:

@@ -12,6 +12,8 @@ from torch.utils.hooks import RemovableHandle
 
 from featmap.errors import LayerError
 from featmap.layers import Target, children_to_try, resolve
+from featmap.wording import on_command_line
+from featmap.wording import option as written
 
 
 @dataclass(frozen=True)
@@ -118,11 +120,13 @@ class ActivationRecorder:
             LayerError: where a target never ran, with what to name instead.
         """
         order = {target: index for index, target in enumerate(self.targets)}
-        if self.strict:
-            for target in self.targets:
-                if not self.calls(target) and not target.optional:
-                    raise LayerError(self._never_ran(target))
+        if self.strict and (idle := self.never_ran()):
+            raise LayerError('; '.join(reason for _, reason in idle))
         return sorted(self._records, key=lambda record: (order[record.target], record.call))
+
+    def never_ran(self) -> list[tuple[Target, str]]:
+        """The targets that were not called in the last forward, each with what to name instead."""
+        return [(t, self._never_ran(t)) for t in self.targets if not self.calls(t) and not t.optional]
 
     def calls(self, target: Target) -> int:
         """How often the target's module was called in the last forward."""
@@ -179,5 +183,7 @@ class ActivationRecorder:
                 f'its parts are called without it; name its children: {children_to_try(target.name, target.module)}'
             )
         else:
-            advice = 'the forward does not call it; --preview-model shows which layers run'
+            advice = 'the forward does not call it'
+            if on_command_line():
+                advice += f'; {written("preview_model")} shows which layers run'
         return f'{target.name} ({kind}) was never run: {advice}'

@@ -32,6 +32,7 @@ class Result:
         predictions: The detections that are drawn; None where they were not asked for.
         original: The image itself, (H, W, 3) RGB uint8.
         location: The path or URL that it was read from; empty for an array.
+        refused: Which of several layers put out no map, each with the reason.
         figure_options: How :meth:`figure` draws where it is told nothing else: as the picture was drawn.
         match: Ground truth, and what of it was found; None where there is none.
     """
@@ -42,6 +43,7 @@ class Result:
     predictions: Detections | None = field(repr=False)
     original: np.ndarray = field(repr=False)
     location: str = ''
+    refused: tuple[str, ...] = ()
     figure_options: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     match: Match | None = field(default=None, repr=False)
 

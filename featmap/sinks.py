@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import unicodedata
-import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from featmap.errors import OptionError, OutputError, first_line
 from featmap.sources import Source
+from featmap.wording import option as written
+from featmap.writing import refuse_overwriting, write_atomically
 
 OUTPUT_SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.tif', '.tiff')
 _LONGEST_SIDE = {'.jpg': 65500, '.jpeg': 65500, '.webp': 16383}  # libjpeg's and libwebp's limits
@@ -38,7 +38,7 @@ def plan_outputs(
         OutputError: a result would overwrite an input or a folder, or has an unknown suffix.
     """
     if out_file is not None and out_dir is not None:
-        raise OptionError('--out-file and --out-dir exclude each other: give one of them')
+        raise OptionError(f'{written("out_file")} and {written("out_dir")} exclude each other: give one of them')
     if out_file is None:
         root = Path(os.path.expanduser('output' if out_dir is None else out_dir))
         paths = [root.joinpath(*PurePosixPath(name).parts) for name in _unique_names(sources, suffix)]
@@ -46,10 +46,10 @@ def plan_outputs(
         paths = [exact_file(out_file)]
     else:
         raise OptionError(
-            f'--out-file {os.fspath(out_file)!r} takes the result of one image, but there are '
-            f'{len(sources)}: use --out-dir'
+            f'{written("out_file", os.fspath(out_file))} takes the result of one image, but there are '
+            f'{len(sources)}: use {written("out_dir")}'
         )
-    _refuse_overwriting(paths, sources)
+    refuse_overwriting(paths, {source.location: 'an input image' for source in sources})
     return paths
 
 
@@ -70,71 +70,6 @@ def exact_file(path: str | os.PathLike[str]) -> Path:
     return file
 
 
-def check_writable(path: str | os.PathLike[str]) -> None:
-    """Raise OutputError if no result can be written to ``path``; leave nothing behind."""
-    path = Path(os.path.realpath(path))
-    if path.is_dir():
-        raise OutputError(f'{str(path)!r} is a folder: expected the name of a file')
-    if path.exists() and not os.access(path, os.W_OK):
-        raise OutputError(f'{str(path)!r} exists and is write-protected: choose another name')
-    folder = _existing_folder(path)
-    if not folder.is_dir():
-        raise OutputError(f'{str(path)!r} cannot be written: {str(folder)!r} is a file where a folder is needed')
-    # Rights alone do not tell: a read-only or virtual file system refuses even root.
-    probe = folder / f'.{uuid.uuid4().hex}.tmp'
-    try:
-        with probe.open('xb'):
-            pass
-    except OSError as error:
-        raise OutputError(
-            f'{str(path)!r} cannot be written: {_reason(error)} in {str(folder)!r}; choose another folder'
-        ) from error
-    finally:
-        if os.path.lexists(probe):
-            probe.unlink()
-
-
-def prepare(paths: Iterable[str | os.PathLike[str]]) -> None:
-    """Check each of the planned paths, one per folder in full. Raises OutputError."""
-    folders: set[Path] = set()
-    for path in paths:
-        folder = Path(path).parent
-        if folder not in folders or os.path.lexists(path):
-            check_writable(path)
-        folders.add(folder)
-
-
-@contextlib.contextmanager
-def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """Open a binary file that takes ``path``'s name on success and vanishes on any failure.
-
-    Folders are created as needed. A link is kept, and what it points to replaced.
-
-    Raises:
-        OutputError: the file cannot be written, with the system's reason.
-    """
-    target = Path(os.path.realpath(path))
-    temporary = target.parent / f'.{uuid.uuid4().hex}.tmp'
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open('xb') as file:
-            yield file
-        os.replace(temporary, target)
-    except OSError as error:
-        raise OutputError(
-            f'{os.fspath(path)!r} cannot be written: {_reason(error)}; choose another place or make room'
-        ) from error
-    finally:
-        if os.path.lexists(temporary):
-            temporary.unlink()
-
-
-def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write ``data`` to ``path`` whole or not at all. Raises OutputError."""
-    with atomic_write(path) as file:
-        file.write(data)
-
-
 def save_image(image_rgb: np.ndarray, path: str | os.PathLike[str], quality: int = 95) -> None:
     """Write an image in the format of the path's suffix.
 
@@ -146,14 +81,25 @@ def save_image(image_rgb: np.ndarray, path: str | os.PathLike[str], quality: int
     Raises:
         OutputError: the array is no such image, the format cannot hold it, or writing fails.
     """
-    write_atomically(path, _encode(image_rgb, Path(path), quality))
+    path = Path(path)
+    write_atomically(path, encode_image(image_rgb, _known_suffix(path), repr(str(path)), quality))
 
 
-def _encode(image: np.ndarray, path: Path, quality: int) -> bytes:
+def encode_image(image: np.ndarray, suffix: str, name: str = 'the picture', quality: int = 95) -> bytes:
+    """An image as the content of a file in the format of this suffix.
+
+    Args:
+        image: RGB (H, W, 3) or grey (H, W), uint8.
+        suffix: One of ``OUTPUT_SUFFIXES``.
+        name: What it is called in a message.
+        quality: Of JPEG and WebP, 1 to 100.
+
+    Raises:
+        OutputError: the array is no such image, or the format cannot hold it.
+    """
     import cv2  # planning, which the command line does before it loads anything heavy, needs no codec
 
-    suffix = _known_suffix(path)
-    _check_image(image, path, suffix)
+    _check_image(image, name, suffix)
     options = {
         '.png': _png_options(cv2),
         '.jpg': [cv2.IMWRITE_JPEG_QUALITY, quality],
@@ -166,11 +112,9 @@ def _encode(image: np.ndarray, path: Path, quality: int) -> bytes:
     try:
         done, data = cv2.imencode(suffix, image, options.get(suffix, []))
     except cv2.error as error:
-        raise OutputError(f'{str(path)!r} cannot be encoded: {first_line(error)}') from error
+        raise OutputError(f'{name} cannot be encoded: {first_line(error)}') from error
     if not done:
-        raise OutputError(
-            f'{str(path)!r} cannot be encoded: OpenCV refused an image of shape {image.shape}; draw it smaller'
-        )
+        raise OutputError(f'{name} cannot be encoded: OpenCV refused an image of shape {image.shape}; draw it smaller')
     return data.tobytes()
 
 
@@ -183,16 +127,16 @@ def _png_options(cv2: Any) -> list[int]:
     return options
 
 
-def _check_image(image: np.ndarray, path: Path, suffix: str) -> None:
+def _check_image(image: np.ndarray, name: str, suffix: str) -> None:
     given = f'{getattr(image, "dtype", type(image).__name__)} {np.shape(image)}'
     shaped = isinstance(image, np.ndarray) and (image.ndim == 2 or image.shape[2:] == (3,))
     if not shaped or image.dtype != np.uint8 or image.size == 0:
-        raise OutputError(f'{str(path)!r}: expected an image of uint8 (H, W, 3) or (H, W), got {given}')
+        raise OutputError(f'{name}: expected an image of uint8 (H, W, 3) or (H, W), got {given}')
     height, width = image.shape[:2]
     longest = _LONGEST_SIDE.get(suffix)
     if longest is not None and max(height, width) > longest:
         raise OutputError(
-            f'{str(path)!r}: {width} x {height} pixels are more than {suffix} can hold ({longest} on a side): use .png'
+            f'{name}: {width} x {height} pixels are more than {suffix} can hold ({longest} on a side): use .png'
         )
 
 
@@ -237,32 +181,3 @@ def _numbered(stem: str, suffix: str, taken: set[str]) -> str:
 def _key(name: str) -> str:
     # File systems differ in whether they tell case and composed letters apart: assume the least.
     return unicodedata.normalize('NFC', name).casefold()
-
-
-def _refuse_overwriting(paths: Sequence[Path], sources: Sequence[Source]) -> None:
-    inputs = {_identity(source.location) for source in sources} - {None}
-    for path in paths:
-        if os.path.isdir(path):
-            raise OutputError(f'the result {str(path)!r} would replace a folder: move it away')
-        if _identity(path) in inputs:
-            raise OutputError(
-                f'the result {str(path)!r} would overwrite an input image: choose another --out-dir or --out-file'
-            )
-
-
-def _identity(path: str | Path) -> tuple[int, int] | None:
-    if not os.path.exists(path):  # a URL, or a result that is yet to be written
-        return None
-    status = os.stat(path)
-    return status.st_dev, status.st_ino
-
-
-def _existing_folder(path: Path) -> Path:
-    folder = path.parent
-    while not os.path.lexists(folder):
-        folder = folder.parent
-    return folder
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or first_line(error)

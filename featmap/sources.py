@@ -8,6 +8,7 @@ import itertools
 import os
 import re
 import stat
+import sys
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,9 @@ from featmap.errors import SourceError, first_line, nearest
 _MAX_FILE_BYTES = 2**31
 _MAX_DOWNLOAD_BYTES = 2**30
 _MAX_DOWNLOAD_SECONDS = 300
+STDIN = '-'
+"""Stands for the image on standard input."""
+
 _SUFFIX_HELP = f'images are recognised by their suffix: {" ".join(IMAGE_SUFFIXES)}'
 
 _Parts = tuple[str, ...]
@@ -46,6 +50,8 @@ class Source:
 
     def read(self) -> np.ndarray:
         """Fetch and decode the image: RGB (H, W, 3), uint8, contiguous. Raises SourceError."""
+        if self.location == STDIN:
+            return decode_image(sys.stdin.buffer.read(), 'standard input', self.max_pixels)
         if is_url(self.location):
             return decode_image(_download(self.location), self.location, self.max_pixels)
         return read_image(Path(self.location), self.max_pixels)
@@ -114,6 +120,8 @@ def list_sources(
 def _list_one(spec: str, exclude: _Spec | None, max_pixels: int) -> list[Source]:
     if not spec:
         raise SourceError('an empty text was given as the image: expected a path or a URL')
+    if spec == STDIN:
+        return [Source(STDIN, 'stdin', max_pixels)]
     if is_url(spec):
         try:
             check_url(spec)

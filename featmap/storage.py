@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from featmap.arrays import DATA_SUFFIXES, pack, to_array, unpack
+from featmap.arrays import DATA_SUFFIXES, pack, sidecar_of, to_array, unpack
 from featmap.errors import DrawError, GeometryError, OptionError, OutputError, SourceError, first_line, nearest
 from featmap.geometry import ImageGeometry
 from featmap.matching import match
@@ -27,12 +27,12 @@ from featmap.options import DRAWING, Run
 from featmap.rendering.normalize import Range, value_range
 from featmap.schema import SchemaError
 from featmap.sidecar import SIDECAR, plain
-from featmap.sinks import atomic_write, write_atomically
 from featmap.sources import Source
 from featmap.stored_results import results_entry, results_of, truth_entry, truth_of
 from featmap.structures import Detections, FeatureMap, GroundTruth, Rendering
 from featmap.version import __version__
 from featmap.visualizer import FeatMapVisualizer
+from featmap.writing import atomic_write, write_atomically
 
 FORMAT = 'featmap maps'
 VERSION = 2
@@ -120,12 +120,6 @@ def versions() -> dict[str, str]:
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found
-
-
-def sidecar_of(path: str | os.PathLike[str]) -> Path:
-    """The JSON file that belongs to a data file: ``dog.npz.json`` for ``dog.npz``."""
-    path = Path(path)
-    return path.with_name(f'{path.name}.json')
 
 
 def save_maps(path: str | os.PathLike[str], saved: SavedImage, features: bool = False) -> Path:

@@ -318,15 +318,15 @@ def test_learning_skips_images_that_cannot_be_read(tmp_path):
     bad = Source(str(tmp_path / 'bad.png'), 'bad.png')
     made = [
         FeatMapInferencer(
-            CONFIG, CHECKPOINT, device='cpu', cfg_options=SMALL, channel_reduction='pca', norm='run', components=2
+            CONFIG, CHECKPOINT, device='cpu', cfg_options=SMALL, channel_reduction=['pca', 'l2'], norm='run'
         )
         for _ in range(2)
     ]
     made[0].learn([IMAGE, OTHER])
     made[1].learn([bad, IMAGE, bad, OTHER], skip=(SourceError,))
     assert made[0].run == made[1].run
-    for channels, basis in made[0].reducer.bases.items():
-        assert torch.equal(basis.directions, made[1].reducer.bases[channels].directions)
+    for channels, basis in made[0].reducer.steps[0].bases.items():
+        assert torch.equal(basis.directions, made[1].reducer.steps[0].bases[channels].directions)
     with pytest.raises(SourceError, match=r'bad\.png'):
         made[1].learn([bad, IMAGE])
     assert hooks(made[1].detector.model) == 0

@@ -182,12 +182,33 @@ def test_a_glob_does_not_reach_across_parts(model, name):
         resolve(model, name)
 
 
+def test_a_module_stands_where_its_name_could(model):
+    targets = resolve(model, [model.neck, 'backbone.stem'])
+    assert [(target.name, target.module is model.neck) for target in targets] == [
+        ('neck', True), ('backbone.stem', False)]  # fmt: skip
+    assert [target.name for target in resolve(model, model.backbone.stem)] == ['backbone.stem']
+    with pytest.raises(LayerError, match=r'the given Linear is no part of the model'):
+        resolve(model, [nn.Linear(1, 1)])
+
+
+def test_a_part_of_what_is_asked_for_as_a_whole_adds_nothing(model):
+    assert [target.label for target in resolve(model, ['neck[0]', 'neck[0][1]', 'neck[2]'])] == ['neck[0]', 'neck[2]']
+    assert [target.label for target in resolve(model, ['neck[0]', 'neck'])] == ['neck']
+
+
+def test_all_unknown_names_are_told_at_once(model):
+    with pytest.raises(LayerError) as caught:
+        resolve(model, ['nek', 'backbone.stem', 'backbone.stage9'])
+    message = str(caught.value)
+    assert message.startswith("the model has no layer 'nek'; nearest: ")
+    assert "; the model has no layer 'backbone.stage9'; nearest: " in message
+
+
 def test_several_names_keep_their_order_and_come_once(model):
     targets = resolve(model, ['neck', 'backbone.stem', 'neck', 'neck[0]', 'backbone.st*'])
     assert [target.label for target in targets] == [
         'neck',
         'backbone.stem',
-        'neck[0]',
         'backbone.stage1',
         'backbone.stage2',
     ]

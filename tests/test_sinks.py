@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import errno
-import os
 from pathlib import Path
 
 import cv2
@@ -11,15 +9,7 @@ from PIL import Image
 
 from featmap import sinks
 from featmap.errors import OptionError, OutputError
-from featmap.sinks import (
-    atomic_write,
-    check_writable,
-    exact_file,
-    plan_outputs,
-    prepare,
-    save_image,
-    write_atomically,
-)
+from featmap.sinks import exact_file, plan_outputs, save_image
 from featmap.sources import Source
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -108,7 +98,7 @@ def test_a_place_that_is_no_image_file(tmp_path, out_file, message):
 
 @pytest.mark.parametrize('count', [0, 2])
 def test_one_file_takes_one_result(count):
-    with pytest.raises(OptionError, match=f'there are {count}: use --out-dir'):
+    with pytest.raises(OptionError, match=f'there are {count}: use out_dir'):
         plan_outputs([Source('x.png', 'x.png')] * count, out_file='r.png')
 
 
@@ -146,104 +136,6 @@ def test_a_folder_is_not_replaced(tmp_path):
     (tmp_path / 'x.png').mkdir()
     with pytest.raises(OutputError, match='would replace a folder'):
         plan_outputs([Source('/nowhere/x.jpg', 'x.jpg')], out_dir=tmp_path)
-
-
-def test_checking_leaves_nothing_behind(tmp_path):
-    (tmp_path / 'old.png').write_bytes(b'old')
-    for name in ('new.png', 'old.png', 'a/b/c/new.png'):
-        check_writable(tmp_path / name)
-    prepare([tmp_path / 'a/1.png', tmp_path / 'a/2.png'])
-    prepare([])
-    assert tree(tmp_path) == ['old.png']
-    assert (tmp_path / 'old.png').read_bytes() == b'old'
-
-
-@pytest.mark.parametrize(
-    ('place', 'message'),
-    [
-        ('folder', 'is a folder: expected the name of a file'),
-        ('file/x.png', "file' is a file where a folder is needed"),
-        ('file/a/b/x.png', "file' is a file where a folder is needed"),
-        ('folder/to_file/x.png', "file' is a file where a folder is needed"),
-    ],
-)
-def test_a_place_that_cannot_be_written(tmp_path, place, message):
-    (tmp_path / 'folder').mkdir()
-    (tmp_path / 'file').write_bytes(b'x')
-    (tmp_path / 'folder/to_file').symlink_to(tmp_path / 'file')
-    with pytest.raises(OutputError, match=message):
-        check_writable(tmp_path / place)
-    with pytest.raises(OutputError, match=message):
-        prepare([tmp_path / 'fine.png', tmp_path / place])
-    with pytest.raises(OutputError, match='cannot be written'):
-        write_atomically(tmp_path / place, b'x')
-    assert tree(tmp_path) == ['file', 'folder', 'folder/to_file']
-
-
-@pytest.mark.skipif(not os.path.isdir('/proc/self'), reason='needs a folder that refuses even root')
-def test_a_folder_that_refuses_even_root():
-    for write in (check_writable, lambda path: write_atomically(path, b'x')):
-        with pytest.raises(OutputError, match=r"'/proc/x\.png' cannot be written"):
-            write('/proc/x.png')
-
-
-def test_a_write_protected_result_stays(tmp_path, monkeypatch):
-    (tmp_path / 'x.png').write_bytes(b'x')
-    monkeypatch.setattr(os, 'access', lambda path, mode: False)
-    with pytest.raises(OutputError, match='write-protected'):
-        check_writable(tmp_path / 'x.png')
-
-
-def test_writing_replaces_whole_and_keeps_links(tmp_path):
-    path = tmp_path / 'a b' / 'ö' / 'x.bin'
-    write_atomically(path, b'one')
-    write_atomically(str(path), b'two')
-    (tmp_path / 'link').symlink_to(path)
-    write_atomically(tmp_path / 'link', b'three')
-    assert path.read_bytes() == b'three'
-    assert (tmp_path / 'link').is_symlink()
-    assert tree(tmp_path) == ['a b', 'a b/ö', 'a b/ö/x.bin', 'link']
-
-
-def test_others_write_through_the_same_door(tmp_path):
-    with atomic_write(tmp_path / 'x.npz') as file:
-        np.savez(file, maps=np.arange(3))
-        assert not (tmp_path / 'x.npz').exists()
-    np.testing.assert_array_equal(np.load(tmp_path / 'x.npz')['maps'], [0, 1, 2])
-    assert tree(tmp_path) == ['x.npz']
-
-
-@pytest.mark.skipif(os.name == 'nt', reason='POSIX permission bits')
-def test_a_result_has_ordinary_permissions(tmp_path):
-    (tmp_path / 'ordinary').write_bytes(b'x')
-    write_atomically(tmp_path / 'result', b'x')
-    modes = {(tmp_path / name).stat().st_mode for name in ('ordinary', 'result')}
-    assert len(modes) == 1
-
-
-@pytest.mark.parametrize('error', [KeyboardInterrupt, ValueError])
-def test_an_interrupted_write_leaves_the_old_file(tmp_path, error):
-    (tmp_path / 'x').write_bytes(b'old')
-
-    def write_and_fail():
-        with atomic_write(tmp_path / 'x') as file:
-            file.write(b'new')
-            raise error
-
-    with pytest.raises(error):
-        write_and_fail()
-    assert tree(tmp_path) == ['x']
-    assert (tmp_path / 'x').read_bytes() == b'old'
-
-
-def test_a_full_disk_is_said(tmp_path, monkeypatch):
-    def full(*args):
-        raise OSError(errno.ENOSPC, 'No space left on device')
-
-    monkeypatch.setattr(os, 'replace', full)
-    with pytest.raises(OutputError, match=r'No space left on device; .*make room'):
-        save_image(np.zeros((2, 2, 3), np.uint8), tmp_path / 'x.png')
-    assert tree(tmp_path) == []
 
 
 PATCHES = np.zeros((16, 32, 3), np.uint8)

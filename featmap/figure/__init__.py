@@ -22,9 +22,9 @@ from featmap.rendering.legend import entries_of
 from featmap.rendering.normalize import Range
 from featmap.rendering.panels import Look, sizes_of
 from featmap.rendering.text import SEPARATOR, printable
-from featmap.sinks import write_atomically
 from featmap.structures import Detections, FeatureMap
 from featmap.wording import option as written
+from featmap.writing import write_atomically
 
 SUFFIXES = ('.pdf', '.svg', '.png')
 _BESIDE, _BELOW = 0.75, 0.9  # inches from one panel to the next at least, beside the image or below it

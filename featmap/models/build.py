@@ -21,6 +21,7 @@ from featmap.models.config_names import find_config
 from featmap.models.mmcv_ops import ensure_ops
 from featmap.models.packages import missing_package
 from featmap.models.pipeline import dataset_config
+from featmap.wording import option as written
 
 # What makes a scope's models and transforms known to the registries, at the least import time.
 _SCOPE_MODULES = {
@@ -231,7 +232,7 @@ def pick_device(device: str | None) -> torch.device:
             if (chosen.index or 0) >= count:
                 raise ConfigError(
                     f'there is no device {device}: PyTorch {torch.__version__} sees {count} CUDA devices here; use '
-                    '--device cpu'
+                    f'{written("device", "cpu")}'
                 )
         torch.zeros(1, device=chosen).cpu()  # 'meta' holds nothing
     except FeatMapError:

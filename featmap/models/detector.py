@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from featmap.errors import FeatMapError, SourceError, first_line
 from featmap.geometry import ImageGeometry
-from featmap.models.build import build_model, class_names, class_palette, pick_device, scope_of
+from featmap.models.build import build_model, class_names, class_palette, import_scopes, pick_device, scope_of
 from featmap.models.checkpoint import WeightReport, apply_weights, load_checkpoint
 from featmap.models.config import load_config
 from featmap.models.fused_norms import FusedNorms
@@ -30,7 +30,7 @@ from featmap.models.pipeline import TestPipeline
 from featmap.models.placement import Placement
 from featmap.models.precision import FullPrecision
 from featmap.models.predictions import Reader
-from featmap.models.thresholds import raise_score_threshold
+from featmap.models.thresholds import own_score_threshold, raised_score_threshold
 from featmap.structures import Detections
 
 # The words of PyTorch and of extensions where a tensor does not lie in memory as a layer wants it.
@@ -69,6 +69,7 @@ class Detector:
         cfg_options: Overrides of the config.
         score_thr: Detections below it are not asked for. It is handed on to heads that stay exact under it.
         trust_checkpoint: Unpickle a checkpoint that weights-only loading refuses. It can run any code.
+        model: The model, where it is built already; it is put into eval mode, on the device.
         amp: Run the network under autocast: in float16 on CUDA, in bfloat16 elsewhere. Boxes and masks are made of its
             raw output in float32.
     """
@@ -82,14 +83,16 @@ class Detector:
         score_thr: float = 0.3,
         trust_checkpoint: bool = False,
         amp: bool = False,
+        model: nn.Module | None = None,
     ) -> None:
         self.config = load_config(config, cfg_options)
         self.device = pick_device(device)
-        self.score_thr = score_thr
         self.amp = amp
         weights = None if checkpoint is None else load_checkpoint(checkpoint, trust=trust_checkpoint)
-        self.random_weights = weights is None
-        self.model: nn.Module = build_model(self.config, random_weights=self.random_weights)
+        self.random_weights = weights is None and model is None
+        if model is not None:
+            import_scopes(self.config)  # the transforms of the test pipeline
+        self.model = build_model(self.config, random_weights=weights is None) if model is None else model
         self.weights: WeightReport | None = apply_weights(self.model, weights) if weights else None
         # Without the weights, which the model has now: they would only take memory.
         self._checkpoint = replace(weights, state_dict=OrderedDict()) if weights else None
@@ -97,8 +100,10 @@ class Detector:
         self.classes, self.palette = class_names(self.config, meta), class_palette(self.config, meta)
         self._reader = Reader.of(self.model, self.classes, self.palette, score_thr)
         self.model.to(self.device)
+        self.model.eval()
         self._scope = scope_of(self.config)
-        raise_score_threshold(self.model, score_thr)
+        self.head_score_thr = own_score_threshold(self.model)
+        self.score_thr = score_thr
         # On a device each small operation is a kernel to launch, of which scaling the weights takes several.
         self._norms = FusedNorms(self.model) if self.device.type == 'cpu' else None
         self._decoding = FullPrecision(self.model) if amp else None
@@ -192,7 +197,8 @@ class Detector:
         scope = DefaultScope.overwrite_default_scope(self._scope)
         fused = self._norms.active() if self._norms else nullcontext()
         decoding = self._decoding.active() if self._decoding else nullcontext()
-        with torch.no_grad(), precision, scope, fused, decoding:
+        threshold = raised_score_threshold(self.model, self.score_thr)
+        with torch.no_grad(), precision, scope, fused, decoding, threshold:
             try:
                 samples = self.model(batch.inputs, batch.data_samples, mode='predict')
             except ModuleNotFoundError as error:  # some of mmdet's heads import what they need only here
@@ -200,7 +206,8 @@ class Detector:
                 if name is None:
                     raise
                 raise missing_package(name, 'the forward') from error
-        return tuple(self._reader.read(sample, place) for sample, place in zip(samples, batch.places))
+        reader = replace(self._reader, score_thr=self.score_thr)
+        return tuple(reader.read(sample, place) for sample, place in zip(samples, batch.places))
 
 
 def _is_about_layout(error: Exception) -> bool:

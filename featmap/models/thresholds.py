@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 from torch import nn
 
@@ -19,10 +22,21 @@ _EXACT = {
 }  # fmt: skip
 
 
-def raise_score_threshold(model: nn.Module, score_thr: float) -> bool:
-    """Raise ``score_thr`` of the model's head where that leaves the boxes from ``score_thr`` up as they are.
+def own_score_threshold(model: nn.Module) -> float | None:
+    """The score under which the model's head drops boxes by its own config, where that says so."""
+    for name in ('bbox_head', 'roi_head'):
+        cfg = getattr(getattr(model, name, None), 'test_cfg', None)
+        found = (cfg.get('rcnn') or cfg).get('score_thr') if cfg else None
+        if found is not None:
+            return float(found)
+    return None
 
-    Returns:
+
+@contextmanager
+def raised_score_threshold(model: nn.Module, score_thr: float) -> Iterator[bool]:
+    """Within, a head's ``score_thr`` is as high as leaves the boxes from ``score_thr`` up as they are.
+
+    Yields:
         Whether it was raised.
     """
     for name in ('bbox_head', 'roi_head'):
@@ -33,7 +47,12 @@ def raise_score_threshold(model: nn.Module, score_thr: float) -> bool:
             continue
         # Heads drop a score that equals their threshold; it is to be drawn.
         below = float(np.nextafter(np.float32(score_thr), np.float32(0)))
-        if cfg.get('nms', {}).get('type') == 'nms' and cfg.get('score_thr', below) < below:
+        own = cfg.get('score_thr')
+        if cfg.get('nms', {}).get('type') == 'nms' and own is not None and own < below:
             cfg.score_thr = below
-            return True
-    return False
+            try:
+                yield True
+            finally:
+                cfg.score_thr = own
+            return
+    yield False

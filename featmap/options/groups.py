@@ -21,6 +21,7 @@ from featmap.options.kinds import (
     names,
     number,
     one_of,
+    read_file,
     text,
     whole,
 )
@@ -44,15 +45,16 @@ class Inputs:
     """What is looked at."""
 
     image: tuple[str, ...] = option(
-        (), names('IMG', 'an image'), 'a file, a folder (recursive), a glob, or an http(s) URL',
+        (), names('IMG', 'an image'), 'a file, a folder (recursive), a glob, an http(s) URL, or `-` for standard input',
         places=COMMAND, positional=True,
     )  # fmt: skip
     config: str = option(
-        '', text('CONFIG'), 'a path, a scoped name (`mmyolo::yolov5/…`, `mmdet::…`) or a packaged config\'s bare name',
+        '', read_file('CONFIG'),
+        "a path, a scoped name (`mmyolo::yolov5/…`, `mmdet::…`) or a packaged config's bare name",
         places=COMMAND, positional=True,
     )  # fmt: skip
     checkpoint: str = option(
-        '', text('CHECKPOINT'), 'a path or URL; `none` builds with random weights and says so',
+        '', read_file('CHECKPOINT'), 'a path or URL; `none` builds with random weights and says so',
         places=COMMAND, positional=True,
     )  # fmt: skip
     max_pixels: int = option(
@@ -99,15 +101,23 @@ class What:
         rules=(with_reducer('pca', 'nmf', 'kmeans'),),
     )  # fmt: skip
     basis: str | None = option(
-        None, file(), 'use the basis of `pca` in this file; `--save-basis` writes one', rules=(with_reducer('pca'),)
+        None,
+        read_file(),
+        'use the basis of `pca` in this file; `--save-basis` writes one',
+        rules=(with_reducer('pca'),),
     )
     score_thr: float = option(0.3, number('S', 0, 1), 'draw detections from this score up', '0.3', rules=(WITH_BOXES,))
     gt: str | None = option(
-        None, file(),
+        None, read_file(),
         'ground truth beside the detections, what was found, missed and false: a COCO `.json`, a YOLO `.txt`, or a '
         'folder of labels (YOLO, Pascal VOC, LabelMe, or one COCO file)', rules=(WITH_BOXES,),
     )  # fmt: skip
     boxes: bool = option(True, FLAG, 'no detections; the forward ends at the last wanted layer')
+
+    @property
+    def reducing(self) -> tuple[Any, ...]:
+        """All that a reducer is built from."""
+        return self.channel_reduction, self.topk, self.abs, self.channels, self.components, self.basis
 
 
 @dataclass(frozen=True)
@@ -164,8 +174,10 @@ class Output:
     """Where it goes."""
 
     out_file: str | None = option(
-        None, file(), 'the one picture, exactly there; `.png` is added to a name without suffix', places=COMMAND
-    )
+        None, file(),
+        'the one picture, exactly there; `.png` is added to a name without suffix; `-` for standard output',
+        places=COMMAND,
+    )  # fmt: skip
     out_dir: str | None = option(
         None, text('D', 'the path of a folder'), 'folder for several pictures, structure mirrored', '`output`',
         places=COMMAND,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from featmap.crop import parse_crop, parse_panel_size
@@ -22,11 +22,13 @@ class Kind:
         read: Any value to one of the option's type. Raises ValueError or TypeError, whose text says what was expected.
         metavar: What stands for the value in ``--help``; empty for an option that is on or off.
         many: Whether it takes several words on the command line.
+        reads_file: Whether the value is the path of a file that the run reads, which no result may replace.
     """
 
     read: Callable[[Any], Any]
     metavar: str = ''
     many: bool = False
+    reads_file: bool = False
 
 
 def _flag(value: Any) -> bool:
@@ -92,6 +94,11 @@ def file(metavar: str = 'F') -> Kind:
     return text(metavar, 'the path of a file')
 
 
+def read_file(metavar: str = 'F') -> Kind:
+    """The path of a file that is read."""
+    return replace(file(metavar), reads_file=True)
+
+
 def one_of(metavar: str, *known: str) -> Kind:
     """One of a few words."""
 
@@ -107,12 +114,17 @@ def names(metavar: str, expected: str) -> Kind:
     """At least one name, as a tuple; a single one may stand alone."""
 
     def read(value: Any) -> tuple[str, ...]:
-        found = (value,) if isinstance(value, str) else tuple(value)
-        if not found or not all(isinstance(name, str) and name for name in found):
+        found = (value,) if _is_name(value) else tuple(value)
+        if not found or not all(map(_is_name, found)):
             raise ValueError(f'expected {expected}')
         return found
 
     return Kind(read, metavar, many=True)
+
+
+def _is_name(value: Any) -> bool:
+    # A module of a model stands where its name could.
+    return hasattr(value, 'named_modules') or (isinstance(value, str) and value != '')
 
 
 def _backends(value: Any) -> tuple[Any, ...]:

@@ -71,6 +71,10 @@ class Run:
         below = {name: value for name, value in _typed(config, 'config').items() if name not in self.given}
         return self.replace(below)
 
+    def over(self, other: Run) -> Run:
+        """The other run with what was asked for here in place of its own."""
+        return other.replace({name: self[name] for name in self.given}, given=self.given | other.given)
+
     def replace(self, values: Mapping[str, Any], given: frozenset[str] | None = None) -> Run:
         """A run with other values of these options, which are of their types already."""
         groups = {
@@ -87,6 +91,14 @@ class Run:
     def values(self, *groups: str) -> dict[str, Any]:
         """The values of all options of these groups by name; of every group where none is named."""
         return {name: self[name] for name, item in OPTIONS.items() if not groups or item.group in groups}
+
+    def files_read(self) -> dict[str, str]:
+        """The files that the run reads besides its images: paths, and what each is called in a message."""
+        return {
+            str(self[name]): f'the {name}' if item.positional else f'the file of {written(name)}'
+            for name, item in OPTIONS.items()
+            if item.kind.reads_file and self[name]
+        }
 
     def check(self, config: bool = True) -> Run:
         """This run, where all that was asked for has an effect.

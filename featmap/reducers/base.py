@@ -18,6 +18,7 @@ from featmap.errors import OptionError, nearest
 from featmap.meaning import Meaning
 from featmap.registry import REDUCERS
 from featmap.structures import Reduction
+from featmap.wording import option as written
 
 
 class Reducer(ABC):
@@ -124,7 +125,7 @@ def build_reducer(name: Any, topk: int = 4, **options: Any) -> AnyReducer:
         known = sorted(REDUCERS.module_dict)
         raise OptionError(
             f'no reducer is called {kind!r}; nearest: {", ".join(nearest(kind, known))}; known: {", ".join(known)}, '
-            'None. A reducer of your own needs --cfg-options custom_imports=MODULE'
+            f'None. A reducer of your own needs {written("cfg_options")} custom_imports=MODULE'
         )
     cfg = {**_implied(kind, {'topk': topk, **options}), **cfg}
     try:

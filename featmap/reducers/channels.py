@@ -13,6 +13,7 @@ from featmap.options.kinds import parse_channels
 from featmap.reducers.base import Reducer, channel_sums, one_thread
 from featmap.registry import REDUCERS
 from featmap.structures import Reduction
+from featmap.wording import option as written
 
 
 @REDUCERS.register_module('topk')
@@ -116,8 +117,9 @@ class AsImage(Reducer):
         channels = features.shape[0]
         if channels not in (1, 3):
             raise DrawError(
-                f'a map of {channels} channels cannot be drawn as it is, which takes 1 or 3: choose --topk 1 or more, '
-                'or --channel-reduction squeeze_mean or select_max'
+                f'a map of {channels} channels cannot be drawn as it is, which takes 1 or 3: choose '
+                f'{written("topk")} 1 or more, '
+                f'or {written("channel_reduction")} squeeze_mean or select_max'
             )
         return Reduction(features.float(), tuple(range(channels)), kind='image')
 

@@ -17,6 +17,7 @@ from featmap.reducers.components import content_columns, fix_signs, leading_comp
 from featmap.reducers.rounding import magnitude
 from featmap.registry import REDUCERS
 from featmap.structures import Reduction
+from featmap.wording import option as written
 
 MAX_BASIS_BYTES = 1 << 30
 _REACH = 2.5  # standard deviations that the colours of a component span to either side
@@ -157,14 +158,15 @@ def load_bases(path: str | Path) -> dict[int, Basis]:
     Raises:
         SourceError: where the file is missing or is no such file.
     """
+    hint = f'write one with {written("save_basis")}'
     try:
         with Path(path).open('rb') as file:
             arrays = read_npz(file.read(MAX_BASIS_BYTES))
         bases = {count: _basis(count, arrays) for count in sorted(_channels_in(arrays))}
     except Exception as error:  # a damaged archive can fail in any way
-        raise SourceError(f'{str(path)!r} holds no basis: {first_line(error)}; write one with --save-basis') from error
+        raise SourceError(f'{str(path)!r} holds no basis: {first_line(error)}; {hint}') from error
     if not bases:
-        raise SourceError(f'{str(path)!r} holds no basis; write one with --save-basis')
+        raise SourceError(f'{str(path)!r} holds no basis; {hint}')
     return bases
 
 

@@ -13,6 +13,7 @@ from featmap.errors import OptionError
 from featmap.rendering.normalize import Range
 from featmap.rendering.text import draw_lines, font_size, line_height, text_width, wrap
 from featmap.structures import Panel, Rendering
+from featmap.wording import option as written
 
 _WHITE = 255
 
@@ -58,7 +59,7 @@ def check_arrangement(arrangement: tuple[int, int] | None, count: int) -> tuple[
     if rows * columns < count:
         raise OptionError(
             f'an arrangement of {rows} x {columns} has {rows * columns} places for {count} panels: give more rows or '
-            'columns, or a smaller --topk'
+            f'columns, or a smaller {written("topk")}'
         )
     return rows, columns
 

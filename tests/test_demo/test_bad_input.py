@@ -192,3 +192,29 @@ def test_an_error_of_one_image_does_not_end_the_run(run, tmp_path, photo, monkey
     assert done.out.splitlines() == ['output/a.png', 'output/c.png']
     assert 'RuntimeError: out of memory' in done.err
     assert done.err.splitlines()[-1].endswith('in/b.png')
+
+
+# --- what is read is never written
+
+
+@pytest.mark.parametrize(
+    ('options', 'said'),
+    [
+        (['--figure', 'photo.png'], "'photo.png' would overwrite an input image"),
+        (['--save-maps', 'ck.npz'], "'ck.npz' would overwrite the checkpoint"),
+        (['--out-file', 'link.png'], "'link.png' would overwrite an input image"),
+        (['--channel-reduction', 'pca', '--basis', 'basis.npz', '--save-maps', 'basis.npz'],
+         "'basis.npz' would overwrite the file of --basis"),
+        (['--save-maps', 'm.npz'], "'m.npz.json' would overwrite an input image"),
+    ],
+)  # fmt: skip
+def test_nothing_that_is_read_is_overwritten(run, tmp_path, photo, options, said):
+    (tmp_path / 'link.png').symlink_to(photo)
+    (tmp_path / 'm.npz.json').symlink_to(photo)
+    (tmp_path / 'ck.npz').write_bytes(CHECKPOINT.read_bytes())
+    (tmp_path / 'basis.npz').write_bytes(b'')
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    done = run('photo.png', CONFIG, 'ck.npz', *options)
+    assert done.status == 2
+    assert said in done.error
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import nn
 
 from featmap.models import detector as detector_module
 from featmap.models.detector import Detector
-from featmap.models.thresholds import raise_score_threshold
+from featmap.models.thresholds import own_score_threshold, raised_score_threshold
 
 RESIZE = 'test_dataloader.dataset.pipeline.1.scale'
 LETTERBOX = 'test_dataloader.dataset.pipeline.2.scale'
@@ -74,13 +75,17 @@ def with_lively_head(detector: Detector, reach: tuple[float, float]) -> Detector
 def test_the_drawn_boxes_are_the_same(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     config, options, reach = CASES[case]
     raised = with_lively_head(Detector(config, device='cpu', cfg_options=options, score_thr=THRESHOLD), reach)
-    monkeypatch.setattr(detector_module, 'raise_score_threshold', lambda model, score_thr: False)
-    plain = with_lively_head(Detector(config, device='cpu', cfg_options=options, score_thr=THRESHOLD), reach)
-    assert head_of(raised.model).test_cfg.score_thr == pytest.approx(THRESHOLD)
-    assert head_of(plain.model).test_cfg.score_thr < 0.06
+    seen = []
+    head = head_of(raised.model)
+    getattr(head, 'bbox_head', head).register_forward_hook(lambda *_: seen.append(head.test_cfg.score_thr))
+    found = raised.predict(raised.prepare([IMAGE]))[0]
+    assert seen == [pytest.approx(THRESHOLD)] * len(seen) != []
+    assert head_of(raised.model).test_cfg.score_thr < 0.06
 
+    monkeypatch.setattr(detector_module, 'raised_score_threshold', lambda model, score_thr: nullcontext())
+    plain = with_lively_head(Detector(config, device='cpu', cfg_options=options, score_thr=THRESHOLD), reach)
     batch = plain.prepare([IMAGE])
-    found, expected = raised.predict(raised.prepare([IMAGE]))[0], plain.predict(batch)[0]
+    expected = plain.predict(batch)[0]
     all_scores = plain.model(batch.inputs, batch.data_samples, mode='predict')[0].pred_instances.scores
     assert len(expected) >= 5
     assert all_scores.min() < THRESHOLD / 2
@@ -122,7 +127,9 @@ NMS = {'type': 'nms', 'iou_threshold': 0.5}
 )
 def test_left_alone(package: str, name: str, test_cfg: dict[str, Any]) -> None:
     model = model_with(package, name, **test_cfg)
-    assert not raise_score_threshold(model, 0.3)
+    with raised_score_threshold(model, 0.3) as raised:
+        assert not raised
+        assert (model.bbox_head.test_cfg or {}) == test_cfg  # type: ignore[union-attr]
     assert (model.bbox_head.test_cfg or {}) == test_cfg  # type: ignore[union-attr]
 
 
@@ -133,24 +140,29 @@ def test_left_alone(package: str, name: str, test_cfg: dict[str, Any]) -> None:
 )  # fmt: skip
 def test_raised(package: str, name: str, attribute: str) -> None:
     model = model_with(package, name, attribute, nms=NMS, score_thr=0.05)
-    assert raise_score_threshold(model, 0.3)
+    with raised_score_threshold(model, 0.3) as raised:
+        threshold = getattr(model, attribute).test_cfg.score_thr
+    assert raised
+    assert getattr(model, attribute).test_cfg.score_thr == 0.05
     # Heads keep what is above their threshold; drawn is what is at 0.3 as well.
-    threshold = getattr(model, attribute).test_cfg.score_thr
     assert torch.tensor(0.3) > threshold
     assert torch.tensor(0.3).nextafter(torch.tensor(0.0)) <= threshold
 
 
+def test_put_back_after_an_error() -> None:
+    model = model_with('mmdet', 'RetinaHead', nms=NMS, score_thr=0.05)
+    with pytest.raises(KeyError), raised_score_threshold(model, 0.3):
+        raise KeyError
+    assert model.bbox_head.test_cfg.score_thr == 0.05  # type: ignore[union-attr]
+
+
 def test_no_head_at_all() -> None:
-    assert not raise_score_threshold(nn.Linear(1, 1), 0.3)
+    with raised_score_threshold(nn.Linear(1, 1), 0.3) as raised:
+        assert not raised
+    assert own_score_threshold(nn.Linear(1, 1)) is None
 
 
-def test_a_real_paa_keeps_its_threshold() -> None:
-    detector = Detector('mmdet::paa/paa_r50_fpn_1x_coco.py', device='cpu', score_thr=THRESHOLD)
-    assert detector.model.bbox_head.test_cfg.score_thr == 0.05  # type: ignore[union-attr]
-    assert detector.config.model.test_cfg.score_thr == 0.05
-
-
-def test_the_config_is_not_changed() -> None:
-    detector = Detector(CASES['retinanet'][0], device='cpu', score_thr=THRESHOLD)
-    assert detector.model.bbox_head.test_cfg.score_thr == pytest.approx(THRESHOLD)  # type: ignore[union-attr]
-    assert detector.config.model.test_cfg.score_thr == 0.05
+def test_the_heads_own_threshold_is_known() -> None:
+    assert own_score_threshold(model_with('mine', 'SomeHead', score_thr=0.05)) == 0.05
+    assert own_score_threshold(model_with('mine', 'SomeHead', 'roi_head', rcnn={'score_thr': 0.01})) == 0.01
+    assert own_score_threshold(model_with('mine', 'SomeHead', nms=NMS)) is None

@@ -1,0 +1,114 @@
+"""From the options of a run to the reducer and the visualizer that they name."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+from mmengine.registry import VISBACKENDS, Registry
+
+from featmap.errors import OptionError, nearest
+from featmap.options import DRAWING, Run
+from featmap.reducers import build_reducer
+from featmap.reducers.base import AnyReducer
+from featmap.registry import VISUALIZERS
+from featmap.visualizer import FeatMapVisualizer
+
+_numbers = itertools.count()
+
+
+def reducer_of(options: Run) -> AnyReducer:
+    """The reducer that the options name.
+
+    Raises:
+        OptionError: where none is called so, or it cannot be built.
+    """
+    what = options.what
+    return build_reducer(
+        what.channel_reduction,
+        what.topk,
+        channels=what.channels,
+        components=what.components,
+        basis=what.basis,
+        abs=what.abs or None,
+    )
+
+
+def reducer_label(options: Run) -> str:
+    """What the reducer is called in labels."""
+    return _label(options.what.channel_reduction, options.what.topk)
+
+
+def _label(reduction: Any, topk: int) -> str:
+    if isinstance(reduction, (list, tuple)):
+        return ' → '.join(_label(step, topk) for step in reduction)
+    if isinstance(reduction, dict):
+        return str(reduction.get('type'))
+    return reduction or ('topk' if topk > 0 else 'as it is')
+
+
+def visualizer_of(options: Run, given: set[str], save_dir: str | Path | None) -> FeatMapVisualizer:
+    """The visualizer of a run.
+
+    Args:
+        options: The run.
+        given: Names of the options that win over its ``visualizer`` dict.
+        save_dir: Folder for vis backends that write files.
+
+    Raises:
+        OptionError: where it cannot be built, or cannot draw feature maps.
+    """
+    cfg = dict(options.output.visualizer)
+    for name in DRAWING:
+        if name in given or name not in cfg:
+            cfg[name] = options[name]
+    backends = [{'type': b} if isinstance(b, str) else dict(b) for b in options.output.vis_backends]
+    if save_dir is not None and backends:
+        cfg.setdefault('save_dir', str(save_dir))
+    if backends or 'vis_backends' in given:
+        cfg['vis_backends'] = backends
+    # MMEngine hands out the existing instance for a name that is taken, whatever the new arguments say.
+    cfg.setdefault('name', f'featmap-{next(_numbers)}')
+    try:
+        for backend in backends:
+            _check_backend(backend)
+        if isinstance(cfg['type'], str):
+            # Looked up here: building by name would start at the default scope, which another library may have set.
+            cfg['type'] = VISUALIZERS.get(cfg['type']) or cfg['type']
+        visualizer = VISUALIZERS.build(cfg)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise OptionError(f'the visualizer {options.output.visualizer} cannot be built: {error}') from error
+    if not hasattr(visualizer, 'draw_maps'):
+        raise OptionError(
+            f'the visualizer {cfg["type"]} cannot draw feature maps: expected FeatMapVisualizer or a subclass'
+        )
+    return visualizer
+
+
+def _check_backend(backend: dict[str, Any]) -> None:
+    """Refuse the name of a vis backend that is registered nowhere.
+
+    A registry imports and calls whatever a dotted name leads to: only names that are in one are looked up.
+    """
+    name = backend.get('type')
+    with VISBACKENDS.switch_scope_and_registry(backend.get('_scope_')) as registry:
+        if isinstance(name, str) and not _is_registered(name, registry):
+            known = {**VISBACKENDS.module_dict, **registry.module_dict}
+            raise OptionError(f'no vis backend is called {name!r}; nearest: {", ".join(nearest(name, known))}')
+
+
+def _is_registered(name: str, registry: Registry) -> bool:
+    """Whether a name, or one after a scope and a dot, is in the registry, its parents or the scope's registry."""
+    scope, key = registry.split_scope_key(name)
+    places: list[Registry | None] = [registry]
+    while places[-1] is not None:
+        places.append(places[-1].parent)
+    if scope is not None:
+        places = [registry._get_root_registry()._search_child(scope)]
+    for place in places:
+        if place is not None:
+            place.import_from_location()
+            if key in place.module_dict:
+                return True
+    return False

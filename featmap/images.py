@@ -1,0 +1,105 @@
+"""Whatever a user holds for an image: a path, a URL, an array, a PIL image, a tensor."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Union
+
+import numpy as np
+from PIL import Image
+
+from featmap.decoding import MAX_PIXELS
+from featmap.errors import OptionError
+from featmap.sources import Source, list_sources
+
+if TYPE_CHECKING:
+    import torch
+
+AnyImage = Union[str, Path, np.ndarray, Image.Image, 'torch.Tensor', Source]
+
+_EXPECTED = (
+    'a path, a URL, a PIL image, an array of (H, W, 3) RGB or (H, W) grey and uint8, a tensor of (3, H, W) or '
+    '(1, H, W) and uint8, or a list of them'
+)
+
+
+def each_image(
+    images: AnyImage | Sequence[AnyImage], bgr: bool = False, max_pixels: int = MAX_PIXELS
+) -> Iterator[np.ndarray | Source]:
+    """Every image that is meant, in order: a source to read, or (H, W, 3) RGB uint8.
+
+    Args:
+        images: One image, a folder or a glob, or a sequence of these.
+        bgr: Whether arrays and tensors of three channels are BGR, as OpenCV reads them.
+        max_pixels: The most pixels that a file may decode to.
+
+    Raises:
+        OptionError: for anything else.
+    """
+    if isinstance(images, Source):
+        yield images
+    elif isinstance(images, (str, Path)):
+        yield from list_sources(images, max_pixels=max_pixels)
+    elif isinstance(images, (np.ndarray, Image.Image)) or _is_tensor(images):
+        yield as_rgb(images, bgr)
+    elif isinstance(images, Sequence):
+        for image in images:
+            yield from each_image(image, bgr, max_pixels)
+    else:
+        raise OptionError(f'{type(images).__name__} was given as the image: expected {_EXPECTED}')
+
+
+def as_rgb(image: Any, bgr: bool = False) -> np.ndarray:
+    """An array, a PIL image or a tensor as (H, W, 3) RGB uint8.
+
+    Args:
+        image: (H, W, 3) or (H, W) uint8; a tensor of (3, H, W) or (1, H, W) uint8; or a PIL image, whose alpha is
+            dropped.
+        bgr: Whether three channels of an array or a tensor are BGR.
+
+    Raises:
+        OptionError: for anything else, with what was given.
+    """
+    if isinstance(image, Image.Image):
+        return np.array(image.convert('RGB'))
+    given = f'{type(image).__name__} of shape {tuple(image.shape)} and {str(image.dtype).removeprefix("torch.")}'
+    if _is_tensor(image):
+        image = image.detach().cpu()
+        if image.ndim == 3 and image.shape[0] in (1, 3):
+            image = image.permute(1, 2, 0)
+        elif image.ndim == 3:
+            raise OptionError(f'{given} was given as the image: expected {_EXPECTED}')
+        image = image.numpy()
+    if image.ndim == 3 and image.shape[2] == 1:
+        image = image[:, :, 0]
+    if image.dtype != np.uint8 or not image.size or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
+        hint = ': scale it to 0…255 first' if image.dtype.kind == 'f' else ''
+        raise OptionError(f'{given} was given as the image: expected {_EXPECTED}{hint}')
+    if image.ndim == 2:
+        image = np.repeat(image[:, :, None], 3, axis=2)
+    elif bgr:
+        image = image[:, :, ::-1]
+    return np.ascontiguousarray(image)
+
+
+def pixels_of(image: np.ndarray | Source) -> np.ndarray:
+    """The image itself, read where it is a source."""
+    return image if isinstance(image, np.ndarray) else image.read()
+
+
+def is_one(images: AnyImage | Iterable[AnyImage]) -> bool:
+    """Whether this names one image, and not a folder, a glob or several."""
+    if isinstance(images, (str, Path)):
+        path = os.path.expanduser(images)
+        return bool(re.match('https?://', str(images), re.IGNORECASE)) or (
+            os.path.exists(path) and not os.path.isdir(path)
+        )
+    return isinstance(images, (np.ndarray, Image.Image, Source)) or _is_tensor(images)
+
+
+def _is_tensor(value: Any) -> bool:
+    # Known without PyTorch, which a path does not need.
+    return hasattr(value, 'detach') and hasattr(value, 'permute')

@@ -1,0 +1,71 @@
+"""What a user holds for an image, as (H, W, 3) RGB uint8."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from featmap.errors import OptionError
+from featmap.images import as_rgb, each_image, is_one
+from featmap.sources import Source
+
+RGB = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
+GREY = RGB[..., 0].copy()
+
+
+@pytest.mark.parametrize(
+    ('image', 'expected'),
+    [
+        (RGB, RGB),
+        (Image.fromarray(RGB), RGB),
+        (Image.fromarray(np.dstack([RGB, RGB[..., :1]]), 'RGBA'), RGB),
+        (torch.from_numpy(RGB).permute(2, 0, 1), RGB),
+        (GREY, np.dstack([GREY] * 3)),
+        (GREY[..., None], np.dstack([GREY] * 3)),
+        (torch.from_numpy(GREY), np.dstack([GREY] * 3)),
+        (torch.from_numpy(GREY)[None], np.dstack([GREY] * 3)),
+        (Image.fromarray(GREY), np.dstack([GREY] * 3)),
+        (RGB[:, ::-1], RGB[:, ::-1]),
+    ],
+)
+def test_becomes_rgb(image, expected):
+    got = as_rgb(image)
+    np.testing.assert_array_equal(got, expected)
+    assert got.flags.c_contiguous
+    assert got.dtype == np.uint8
+    assert is_one(image)
+
+
+def test_bgr_is_turned_round_where_there_are_three_channels():
+    np.testing.assert_array_equal(as_rgb(RGB[..., ::-1], bgr=True), RGB)
+    np.testing.assert_array_equal(as_rgb(torch.from_numpy(RGB).permute(2, 0, 1).flip(0), bgr=True), RGB)
+    np.testing.assert_array_equal(as_rgb(GREY, bgr=True), np.dstack([GREY] * 3))
+    np.testing.assert_array_equal(as_rgb(Image.fromarray(RGB), bgr=True), RGB)  # a PIL image says what it is
+
+
+@pytest.mark.parametrize(
+    ('image', 'said'),
+    [
+        (RGB.astype(np.float32), r'ndarray of shape \(2, 3, 3\) and float32 .*: scale it to 0…255 first'),
+        (torch.zeros(3, 4, 5), r'Tensor of shape \(3, 4, 5\) and float32'),
+        (torch.zeros(4, 5, 3, dtype=torch.uint8), r'Tensor of shape \(4, 5, 3\) and uint8'),
+        (torch.zeros(2, 3, 4, 5, dtype=torch.uint8), r'Tensor of shape \(2, 3, 4, 5\)'),
+        (np.zeros((4, 5, 4), np.uint8), r'ndarray of shape \(4, 5, 4\)'),
+        (np.zeros((0, 5, 3), np.uint8), r'shape \(0, 5, 3\)'),
+    ],
+)
+def test_anything_else_is_refused_with_what_it_is(image, said):
+    with pytest.raises(OptionError, match=said):
+        as_rgb(image)
+
+
+def test_a_list_holds_any_of_them(tmp_path):
+    Image.fromarray(RGB).save(tmp_path / 'a.png')
+    found = list(each_image([tmp_path / 'a.png', RGB, [Image.fromarray(RGB)], Source('x', 'y')]))
+    assert [type(item).__name__ for item in found] == ['Source', 'ndarray', 'ndarray', 'Source']
+    assert not is_one([RGB])
+    assert not is_one(tmp_path)
+    with pytest.raises(OptionError, match='int was given as the image: expected a path'):
+        list(each_image(3))
