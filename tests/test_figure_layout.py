@@ -149,3 +149,13 @@ def _moved(item: FeatureMap, shape: tuple[int, int]) -> FeatureMap:
     """The map of an image of another shape."""
     fields = {name: getattr(item, name) for name in ('channels', 'kind', 'names', 'reducer')}
     return fmap(item.values, item.layer, item.path, shape, **fields)
+
+
+@pytest.mark.parametrize(('shape', 'width'), [((40, 600), 7.0), ((40, 600), 3.4), ((600, 40), 3.4), ((100, 330), 3.4)])
+def test_panels_of_very_wide_and_very_high_images_can_be_seen(draw, shape, width):
+    image = np.zeros((*shape, 3), np.uint8)
+    figure = draw([fmap(path=f'[{n}]', shape=shape) for n in range(3)], image=image, width=width, dpi=100)
+    for axes in axes_of(figure, 'image') + axes_of(figure, 'panel'):
+        assert min(axes.bbox.height, axes.bbox.width) >= 0.2 * 100
+        assert max(axes.bbox.height, axes.bbox.width) >= 1.4 * 100
+    overlap_nowhere(figure)

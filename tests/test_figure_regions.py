@@ -82,7 +82,7 @@ def test_the_legend_names_classes_by_their_colours(draw):
 
 @pytest.mark.parametrize('found', [FOUND, PARTS], ids=['masks', 'segments'])
 def test_a_window_shows_its_part(draw, found):
-    figure = draw(outputs(1), found, window=(24, 0, 48, 32))
+    figure = draw(outputs(1), found, crop=(24, 0, 48, 32))
     axes = axes_of(figure, 'image')[0]
     assert axes.get_xlim() == (24, 48)
     if found is PARTS:

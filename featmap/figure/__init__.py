@@ -28,6 +28,7 @@ from featmap.writing import write_atomically
 
 SUFFIXES = ('.pdf', '.svg', '.png')
 _BESIDE, _BELOW = 0.75, 0.9  # inches from one panel to the next at least, beside the image or below it
+_LOWEST = 0.5  # inches of a panel's height
 _READABLE = 60.0  # points: panels that were narrower beside the image stand below it
 _METADATA: dict[str, dict[str, Any]] = {'.pdf': {'CreationDate': None}, '.svg': {'Date': None}, '.png': {}}
 _PIXELATED = b' style="image-rendering:crisp-edges;image-rendering:pixelated"'
@@ -115,7 +116,8 @@ def draw_figure(
     told += [] if detections is None else detections.count.split(SEPARATOR)
     caption = Caption(printable(title), printable(name), tuple(told))
     rows = rows_of(canvas, maps, run)
-    lines, above = _lines(rows, width, columns, arrangement[1] if arrangement else None)
+    aspect = canvas.whole.shape[1] / canvas.whole.shape[0]
+    lines, above = _lines(rows, aspect, width, columns, arrangement[1] if arrangement else None)
     with applied(settings):
         type = Type(font_size or settings.get('font.size'), _texts(caption, rows, detections))
         sheet = Sheet(canvas, caption, lines, width, type, detections, above, labels)
@@ -190,13 +192,21 @@ def _window(crop: Any, image: np.ndarray, detections: Detections | None) -> tupl
     return [f'{crop.name} {left},{top} – {right},{bottom}'], window
 
 
-def _lines(rows: dict[str, list[list[Tile]]], width: float, columns: int, asked: int | None) -> tuple[list[Line], bool]:
-    """The tiles in lines, and whether the image stands above them rather than beside the first."""
-    lines = break_rows(rows, max(min(columns, int(width / _BESIDE) - 1), 1), asked)
+def _lines(
+    rows: dict[str, list[list[Tile]]], aspect: float, width: float, columns: int, asked: int | None
+) -> tuple[list[Line], bool]:
+    """The tiles in lines, and whether the image stands above them rather than beside the first.
+
+    ``aspect`` is the image's width by its height; what is very wide has few columns, lest it be a strip.
+    """
+    least = _LOWEST * aspect
+    lines = break_rows(rows, max(min(columns, int(width / max(_BESIDE, least)) - 1), 1), asked)
     slots = 1 + max((len(line.tiles) for line in lines), default=0)
-    if not lines or (width * 72 - 2 * MARGIN + GAP) / slots - GAP >= _READABLE:
+    slot = (width * 72 - 2 * MARGIN + GAP) / slots - GAP
+    readable = max(_READABLE, 72 * least) if aspect > 0.5 else _READABLE / 2
+    if not lines or slot >= readable:
         return lines, False
-    return break_rows(rows, max(min(columns, int(width / _BELOW)), 1), asked), True
+    return break_rows(rows, max(min(columns, int(width / max(_BELOW, least))), 1), asked), True
 
 
 def _texts(caption: Caption, rows: dict[str, list[list[Tile]]], detections: Detections | None) -> list[str]:

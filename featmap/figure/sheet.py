@@ -16,7 +16,8 @@ from featmap.structures import Detections
 # All lengths are points, 72 to the inch, from the top left corner.
 MARGIN, GAP = 1.0, 6.0
 _BAR, _NARROWEST = 5.0, 90.0
-_HIGHEST = 0.6  # a panel, of the width of the figure
+_HIGHEST, _MOST = 0.6, 1.25  # a panel, of the width of the figure; and where it would be very narrow
+_THIN = 36.0  # a very narrow panel
 _LEADING = 1.25  # of the size of a text: from one line to the next
 _LEAST_IMAGE = 150.0  # wide, where it stands above the panels: so that there is room for tags
 
@@ -110,7 +111,7 @@ class Sheet:
         rows, columns = self._canvas.whole.shape
         slots = max(self._first + max(len(line.tiles) for line in self._lines), 1)
         self._slot = (self._width - 2 * MARGIN - right + GAP) / slots - GAP
-        highest = _HIGHEST * self._width
+        highest = min(max(_HIGHEST * self._width, _THIN * rows / columns), _MOST * self._width)
         self._panel_height = min(self._slot * rows / columns, highest)
         self._panel_width = self._panel_height * columns / rows
         self._slot = min(self._slot, max(self._panel_width, _NARROWEST))

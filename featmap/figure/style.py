@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -84,7 +85,8 @@ def _checked(style: Mapping[str, Any]) -> Any:
 @contextmanager
 def applied(settings: Mapping[str, Any]) -> Iterator[None]:
     """Draw by these settings and else by matplotlib's own defaults, whatever the user's are."""
-    with matplotlib.rc_context():
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'Glyph .* missing from', UserWarning)  # looking for fonts has said so
         matplotlib.rcdefaults()
         current: Any = matplotlib.rcParams
         current.update({**_OWN, **settings, **_FIXED})
