@@ -12,7 +12,7 @@ Window = tuple[int, int, int, int]
 """Left, top, right and bottom, in whole pixels of the original; right and bottom are the first outside."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Masks:
     """Instance masks of an image, a bit for each pixel of the box around each: 50 of 12 megapixels take a few MB.
 
@@ -68,6 +68,10 @@ class Masks:
         """The number of masks."""
         return len(self.windows)
 
+    def __repr__(self) -> str:
+        """On one line, without the pixels."""
+        return f'<Masks: {len(self)} of {self.shape[0]}x{self.shape[1]}>'
+
     def part(self, index: int) -> np.ndarray:
         """What lies in the window of mask ``index``: (h, w) bool."""
         left, top, right, bottom = (int(edge) for edge in self.windows[index])
@@ -102,7 +106,7 @@ class Masks:
         return mask
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Segments:
     """What each pixel of an image belongs to, by a panoptic or semantic result.
 
@@ -169,6 +173,10 @@ class Segments:
                 found.setdefault(label, []).append(area)
         for label, areas in sorted(found.items(), key=lambda item: -sum(item[1])):
             yield label, len(areas), sum(areas) / max(self.numbers.size, 1)
+
+    def __repr__(self) -> str:
+        """On one line, without the pixels."""
+        return f'<Segments: {self.count}, {self.shape[0]}x{self.shape[1]}>'
 
     @property
     def count(self) -> str:

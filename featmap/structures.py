@@ -119,7 +119,7 @@ class FeatureMap:
         return len(self.values)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Detections:
     """What the detector found, in original pixels.
 
@@ -150,6 +150,10 @@ class Detections:
     def __len__(self) -> int:
         """The number of boxes."""
         return len(self.boxes)
+
+    def __repr__(self) -> str:
+        """On one line: what :attr:`count` says."""
+        return f'<Detections: {self.count}>'
 
     @property
     def count(self) -> str:

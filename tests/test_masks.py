@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from featmap.masks import Masks, Segments
+from featmap.structures import Detections
 
 
 def noise(count: int, height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -130,3 +131,11 @@ class TestSegments:
     def test_what_does_not_go_together_is_refused(self, numbers: np.ndarray, kind: str) -> None:
         with pytest.raises(ValueError, match='segments'):
             Segments(numbers, (5,), kind)
+
+
+def test_they_say_what_they_are_on_one_line():
+    masks = Masks.of(noise(3, 4, 5), (4, 5))
+    segments = Segments.of(TestSegments.IDS, by_hundreds, 'panoptic')
+    assert repr(masks) == '<Masks: 3 of 4x5>'
+    assert repr(segments) == '<Segments: 3 segments of 2 classes, 2x4>'
+    assert repr(Detections(masks=masks, segments=segments)) == ('<Detections: 3 segments of 2 classes · 0 detections>')
