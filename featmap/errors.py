@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 from featmap.escaping import escape
 
+_LONGEST = 2000
+
 
 class FeatMapError(Exception):
     """Something that the user can put right. The command line prints its text and exits with 2.
@@ -15,7 +17,9 @@ class FeatMapError(Exception):
     """
 
     def __str__(self) -> str:
-        return escape(super().__str__())
+        text = escape(super().__str__())
+        # Names in files can have any length.
+        return text if len(text) <= _LONGEST else f'{text[: _LONGEST * 3 // 4]} … {text[-_LONGEST // 5 :]}'
 
 
 class OptionError(FeatMapError, ValueError):

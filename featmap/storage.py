@@ -25,7 +25,7 @@ from featmap.geometry import ImageGeometry
 from featmap.matching import match
 from featmap.options import DRAWING, Run
 from featmap.rendering.normalize import Range, value_range
-from featmap.schema import SchemaError
+from featmap.schema import SchemaError, described
 from featmap.sidecar import SIDECAR, plain
 from featmap.sources import Source
 from featmap.stored_results import results_entry, results_of, truth_entry, truth_of
@@ -35,6 +35,7 @@ from featmap.visualizer import FeatMapVisualizer
 from featmap.writing import atomic_write, write_atomically
 
 FORMAT = 'featmap maps'
+_MOST_GROUPS = 256
 VERSION = 2
 LOOK = DRAWING
 """The settings that a picture is drawn with again."""
@@ -207,7 +208,8 @@ def _sidecar(path: Path) -> dict[str, Any]:
     version = content.get('version')
     if not isinstance(version, int) or version > VERSION:
         raise SourceError(
-            f'{str(path)!r} is of the format {version!r}; featmap {__version__} reads up to {VERSION}: upgrade featmap'
+            f'{str(path)!r} is of the format {described(version)}; featmap {__version__} reads up to {VERSION}: '
+            'upgrade featmap'
         )
     try:
         return SIDECAR(content, '')
@@ -278,6 +280,8 @@ def _feature_map(entry: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Fea
         )
     if entry['kind'] == 'image' and len(values) not in (1, 3):
         raise ValueError(f'a picture of {len(values)} planes, expected 1 or 3')
+    if entry['kind'] == 'segments' and not ((values >= 0) & (values < _MOST_GROUPS) | np.isnan(values)).all():
+        raise ValueError(f'groups of other numbers than 0 to {_MOST_GROUPS - 1}')
     if len(entry['fixed_ranges']) not in (0, len(values)) or any(
         len(entry.get(name, ())) not in (0, len(values)) for name in ('noise', 'why')
     ):

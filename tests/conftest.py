@@ -26,6 +26,12 @@ CHECKPOINT = ROOT / 'demo' / 'yolov5_n_demo.pth'
 SCRIPT = ROOT / 'demo' / 'featmap_vis_demo.py'
 
 
+def pytest_addoption(parser):
+    """Options of the search for files that a reader cannot take."""
+    parser.addoption('--fuzz-seconds', type=float, default=0, help='how long to look for such files')
+    parser.addoption('--fuzz-case', default='', help='READER:SEED:NUMBER, as a failure named it')
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a run of the command left: its exit status and what it printed."""

@@ -100,11 +100,14 @@ def _absent_base(error: Exception) -> Path | None:
 
 
 def _absence(base: Path) -> str:
-    if base.is_dir():
-        return 'which is a folder'
-    if base.exists():
-        return 'which cannot be opened'
     folder = base.parent
-    names = [entry.name for entry in folder.glob('*.py')] if folder.is_dir() else []
+    try:
+        if base.is_dir():
+            return 'which is a folder'
+        if base.exists():
+            return 'which cannot be opened'
+        names = [entry.name for entry in folder.glob('*.py')] if folder.is_dir() else []
+    except OSError as error:  # such as for a name that is too long
+        return f'which cannot be looked for: {error.strerror}'
     hint = f'; nearest there: {", ".join(nearest(base.name, names))}' if names else ''
     return f'which does not exist{hint}'
