@@ -18,6 +18,7 @@ from featmap.errors import (
     ConfigError,
     DrawError,
     FeatMapError,
+    FeatMapWarning,
     GeometryError,
     LayerError,
     MissingPackageError,
@@ -53,7 +54,7 @@ def draw(run: Run, loaded: Callable[[], None] | None = None) -> int:
     notes = Console(stderr=True, highlight=False, soft_wrap=True)
     output = run.output
     if not run.model.debug:
-        warnings.simplefilter('ignore')
+        _tell_own_warnings(notes)
     if output.show and not _has_display():
         raise OptionError(f'{written("show")} needs a display, and there is none here; use {written("out_file")}')
     sources = list_sources(run.inputs.image, output.out_dir or 'output', run.inputs.max_pixels)
@@ -89,6 +90,17 @@ def _check_stdout(sources: Sequence[Source]) -> None:
         raise OptionError(f'{written("out_file", "-")} takes one picture, and there are {len(sources)} images')
     if sys.stdout.isatty():
         raise OptionError(f'{written("out_file", "-")} writes a PNG, and standard output is a terminal: use a pipe')
+
+
+def _tell_own_warnings(notes: Console) -> None:
+    """Show this package's warnings in a line each, and nobody else's."""
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        tell(notes, f'featmap: {message}')
+
+    warnings.simplefilter('ignore')
+    warnings.simplefilter('always', FeatMapWarning)
+    warnings.showwarning = show  # type: ignore[assignment]
 
 
 def _load(run: Run, notes: Console) -> Any:

@@ -62,6 +62,10 @@ class DrawError(FeatMapError, AssertionError):
     """A map cannot be drawn as asked. MMEngine asserts here, and callers catch that."""
 
 
+class FeatMapWarning(UserWarning):
+    """Something that the user should know; the command line prints its text."""
+
+
 def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     """The ``count`` known names that are most like ``name``, best first."""
     return difflib.get_close_matches(name, list(known), n=count, cutoff=0.0)

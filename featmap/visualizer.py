@@ -18,6 +18,7 @@ from featmap.options import DRAWING, Run
 from featmap.registry import VISUALIZERS
 from featmap.rendering.budget import fitting
 from featmap.rendering.colors import background_for, color_table, opacity_over
+from featmap.rendering.fonts import chosen_font
 from featmap.rendering.legend import add_legend, entries_of
 from featmap.rendering.masks import draw_results
 from featmap.rendering.mmengine_picture import draw_as_mmengine
@@ -72,7 +73,10 @@ class FeatMapVisualizer(Visualizer):
             background,
             look.interpolation,
             look.grid,
+            look.font,
         )
+        with chosen_font(look.font):
+            pass  # a slip should not cost an image
         self.crop = None if look.crop is None else parse_crop(look.crop)
         self.panel_size = None if look.panel_size == 'full' else int(look.panel_size or PANEL_SIZE)
         self.alpha = self.look.alpha
@@ -107,7 +111,8 @@ class FeatMapVisualizer(Visualizer):
         if scales is None:
             scales = scales_of(maps, self.look.norm, run)
         view = self.view(image, detections, maps, plain=1 if match is None else 2)
-        return self._draw(image, maps, scales, detections, self._head(title, image, maps, view), view, match)
+        with chosen_font(self.look.font):
+            return self._draw(image, maps, scales, detections, self._head(title, image, maps, view), view, match)
 
     def view(
         self,
@@ -216,7 +221,8 @@ class FeatMapVisualizer(Visualizer):
                     noise=item.noise[chosen],
                     why=item.why[chosen],
                 )  # fmt: skip
-                pages.append(self._draw(image, [part], [ranges[chosen]], None, head, view))
+                with chosen_font(self.look.font):
+                    pages.append(self._draw(image, [part], [ranges[chosen]], None, head, view))
         return tuple(pages)
 
     def add_maps(

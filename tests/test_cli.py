@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,6 +14,7 @@ from featmap.cli import parse_args
 from featmap.errors import OptionError
 from featmap.inferencer import FeatMapInferencer
 from tests.conftest import CHECKPOINT, CONFIG, files_under
+from tests.font_helpers import CJK, system_fonts  # noqa: F401
 
 ARGS = ('photo.png', CONFIG, CHECKPOINT, '--target-layers', 'neck', '--no-boxes')
 
@@ -46,6 +48,7 @@ def kept():
     return {}
 
 
+SERIF = str(Path(matplotlib.get_data_path(), 'fonts', 'ttf', 'DejaVuSerif.ttf'))
 OPTIONS = [
     (['--norm', 'layer'], {'norm': 'layer'}, ['(layer)']),
     (['--norm', 'run'], {'norm': 'run'}, ['(run)']),
@@ -80,6 +83,7 @@ OPTIONS = [
     ),
     (['--amp'], {'amp': True}, []),
     (['--background', 'grey'], {'background': 'grey'}, []),
+    (['--font', SERIF], {'font': SERIF}, []),
     (
         ['--crop', '50,5,90,35', '--interpolation', 'nearest', '--grid', '--panel-size', '400'],
         {'crop': [50, 5, 90, 35], 'interpolation': 'nearest', 'grid': True, 'panel_size': 400},
@@ -291,6 +295,8 @@ def test_refused_at_once(run, photo, options, message, monkeypatch):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
+        (['--font', CONFIG], 'cannot be read'),
+        (['--font', 'nowhere.ttf'], "the font 'nowhere.ttf' cannot be read"),
         (['--channels', '0', '64'], 'a map of 64 channels has no channel 64: expected 0 to 63'),
         (['--channel-reduction', 'pcaa'], "no reducer is called 'pcaa'; nearest: pca"),
     ],
@@ -379,3 +385,18 @@ def test_a_misspelt_option_is_answered_with_the_right_one(run, word, said):
 def test_a_refusal_in_python_is_an_option_error():
     with pytest.raises(OptionError, match='basis goes with'):
         options_of('--basis', 'b.npz', '--channel-reduction', 'kmeans')
+
+
+def test_a_name_that_no_font_draws_is_told_in_one_line(run, photo, system_fonts):  # noqa: F811
+    system_fonts()
+    Path('犬\n猫.png').write_bytes(Path('photo.png').read_bytes())
+    done = run('犬\n猫.png', *ARGS[1:], '--out-file', 'drawn.png')
+    assert done.status == 0, done.err
+    (line,) = [line for line in done.err.splitlines() if 'no font' in line]
+    assert line.startswith("featmap: no font on this machine draws '犬': install one")
+    assert line.endswith('or choose a file with --font')
+    system_fonts(CJK)
+    assert 'no font' not in run('犬\n猫.png', *ARGS[1:], '--out-file', 'other.png').err
+    assert (pixels('other.png') != pixels('drawn.png')).any()
+    chosen = run('犬\n猫.png', *ARGS[1:], '--font', CJK, '--out-file', 'chosen.png')
+    assert 'no font' not in chosen.err

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
-from featmap.errors import DrawError
+from featmap.errors import DrawError, FeatMapWarning, OptionError
 from featmap.geometry import ImageGeometry
 from featmap.structures import Detections, FeatureMap
 from featmap.visualizer import FeatMapVisualizer
+from tests.font_helpers import CJK, EMOJI, forget, system_fonts  # noqa: F401
 from tests.visualizer_helpers import BLUE, GREY, RAMP, RED, difference, feature_map, photo
 
 NAN, INF = float('nan'), float('inf')
@@ -231,3 +234,26 @@ def test_inputs_are_left_alone():
     drawn(image, item, detections=boxes(1))
     np.testing.assert_array_equal(image, before)
     np.testing.assert_array_equal(item.values, values)
+
+
+def test_names_in_any_script_are_drawn_on_boxes_and_labels(system_fonts):  # noqa: F811
+    image = np.full((240, 320, 3), 128, np.uint8)
+    boxes = Detections(
+        np.array([[20, 60, 120, 200], [180, 60, 300, 200]], np.float32), np.array([0.9, 0.8]), np.array([0, 1]),
+        ('汽车\n🚗', 'سيارة'),
+    )  # fmt: skip
+    item = feature_map(RAMP, ImageGeometry.whole((240, 320)))
+    system_fonts()
+    with pytest.warns(FeatMapWarning, match='no font on this machine draws'):
+        bare = FeatMapVisualizer().draw_maps(image, [item], boxes, '猫.jpg')
+    forget()
+    system_fonts(CJK, EMOJI)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        found = FeatMapVisualizer().draw_maps(image, [item], boxes, '猫.jpg')
+        chosen = FeatMapVisualizer(font=str(CJK)).draw_maps(image, [item], boxes, '猫.jpg')
+    assert found.panels[0].label.startswith('猫.jpg')
+    for other in (bare, chosen):
+        assert other.image.shape != found.image.shape or (other.image != found.image).any()
+    with pytest.raises(OptionError, match=r'the font .* cannot be read'):
+        FeatMapVisualizer(font=__file__)

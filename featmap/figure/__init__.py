@@ -18,6 +18,7 @@ from featmap.figure.marks import Marks
 from featmap.figure.sheet import GAP, MARGIN, Caption, Sheet
 from featmap.figure.style import SMALLEST, AnyStyle, Type, applied, settings_of
 from featmap.figure.tiles import Canvas, Line, Tile, break_rows, rows_of
+from featmap.rendering.fonts import chosen_font
 from featmap.rendering.legend import entries_of
 from featmap.rendering.normalize import Range
 from featmap.rendering.panels import Look, sizes_of
@@ -118,7 +119,7 @@ def draw_figure(
     rows = rows_of(canvas, maps, run)
     aspect = canvas.whole.shape[1] / canvas.whole.shape[0]
     lines, above = _lines(rows, aspect, width, columns, arrangement[1] if arrangement else None)
-    with applied(settings):
+    with chosen_font(canvas.look.font), applied(settings):
         type = Type(font_size or settings.get('font.size'), _texts(caption, rows, detections))
         sheet = Sheet(canvas, caption, lines, width, type, detections, above, labels)
         figure = MapFigure((width, math.ceil(sheet.height * dpi) / dpi), dpi, settings)

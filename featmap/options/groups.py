@@ -154,6 +154,12 @@ class Look:
     )
     grid: bool = option(False, FLAG, "draw the cells' borders, and say how large a cell is in the image")
     labels: bool = option(True, FLAG, 'no label strips above the panels')
+    font: str | None = option(
+        None,
+        file(),
+        'a font file for labels and tags; fonts of the system fill in for glyphs that it lacks',
+        'DejaVu Sans',
+    )
 
 
 @dataclass(frozen=True)

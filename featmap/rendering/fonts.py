@@ -19,7 +19,8 @@ from typing import NamedTuple
 
 from PIL import ImageFont
 
-from featmap.errors import OptionError, first_line
+from featmap.errors import FeatMapWarning, OptionError, first_line
+from featmap.wording import option as written
 
 # Every character of these blocks has a glyph in DejaVu Sans, so that most texts need no look into any font.
 _PLAIN = re.compile('[ -~¡-ɏΑ-ΡΣ-ώЀ-ѿ‐-‧‰-⁞←-⋿]*')
@@ -232,8 +233,12 @@ def _warn_of(package: str, text: str) -> None:
     if package in _WARNED:
         return
     _WARNED.add(package)
-    how = f'install one, such as {package} of Debian and Ubuntu, or' if sys.platform == 'linux' else 'install or'
-    warnings.warn(f'no font on this machine has the glyphs of {text!r}: {how} choose one with font=FILE', stacklevel=2)
+    install = f'install one (on Debian and Ubuntu: apt install {package})' if sys.platform == 'linux' else 'install one'
+    warnings.warn(
+        f'no font on this machine draws {text!r}: {install} or choose a file with {written("font")}',
+        FeatMapWarning,
+        stacklevel=2,
+    )
 
 
 def faces_for(texts: str | Iterable[str]) -> list[Face]:

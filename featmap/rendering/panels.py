@@ -29,6 +29,7 @@ class Look:
         background: What is under the heat: the ``image``, the image in ``grey``, or ``none``, which makes it opaque.
         interpolation: ``linear``, or ``nearest`` for the cells themselves.
         grid: Whether the borders of the cells are drawn.
+        font: A font file for labels and tags; None for DejaVu Sans. Other fonts fill in for glyphs that it lacks.
     """
 
     alpha: float = 0.5
@@ -37,6 +38,7 @@ class Look:
     background: str = 'image'
     interpolation: str = 'linear'
     grid: bool = False
+    font: str | None = None
 
     @property
     def colors(self) -> np.ndarray:

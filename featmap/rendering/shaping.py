@@ -8,6 +8,7 @@ import warnings
 from functools import cache
 from typing import Any
 
+from featmap.errors import FeatMapWarning
 from featmap.rendering.fonts import clusters
 
 _NUMBER = re.compile(r'\d+(?:[.,:/-]\d+)*')
@@ -39,7 +40,9 @@ def _reshaper() -> Any:
         import arabic_reshaper
     except ImportError:
         warnings.warn(
-            'Arabic letters are drawn unjoined: pip install arabic-reshaper, or a Pillow that has raqm', stacklevel=2
+            'Arabic letters are drawn unjoined: pip install arabic-reshaper, or a Pillow that has raqm',
+            FeatMapWarning,
+            stacklevel=2,
         )
         return None
     return arabic_reshaper
