@@ -52,10 +52,16 @@ class Match:
     def count(self) -> str:
         """How many of each, for a label."""
         parts = [f'{number} {what}' for number, what in zip(self.counts, ('found', 'missed', 'false'))]
-        ignored = int(_uncounted(self.truth).sum())
-        parts += [f'{ignored} ignored'] if ignored else []
-        parts += [f'{self.truth.left_out} of classes unknown to the model'] if self.truth.left_out else []
-        return ' · '.join(parts)
+        return ' · '.join([*parts, *self.rest])
+
+    @property
+    def rest(self) -> tuple[str, ...]:
+        """How many boxes of the ground truth are out of the count, and why."""
+        ignored, left_out = int(_uncounted(self.truth).sum()), self.truth.left_out
+        return (
+            *([f'{ignored} ignored'] if ignored else []),
+            *([f'{left_out} of classes unknown to the model'] if left_out else []),
+        )
 
     @property
     def _on_ignored(self) -> np.ndarray:

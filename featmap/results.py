@@ -66,7 +66,7 @@ class Result:
         """
         from featmap.figure import draw_figure
 
-        chosen = {'name': self.name, **self.figure_options, **options}
+        chosen = {'name': self.name, 'match': self.match, **self.figure_options, **options}
         return draw_figure(self.original, self.maps, self.predictions, **chosen)
 
     def save(self, path: str | Path, quality: int = 95) -> Path:

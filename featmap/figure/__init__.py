@@ -18,6 +18,8 @@ from featmap.figure.marks import Marks
 from featmap.figure.sheet import GAP, MARGIN, Caption, Sheet
 from featmap.figure.style import SMALLEST, AnyStyle, Type, applied, settings_of
 from featmap.figure.tiles import Canvas, Line, Tile, break_rows, rows_of
+from featmap.figure.truth import truth_tile
+from featmap.matching import Match
 from featmap.rendering.fonts import chosen_font
 from featmap.rendering.legend import entries_of
 from featmap.rendering.normalize import Range
@@ -66,6 +68,7 @@ def draw_figure(
     title: str = '',
     look: Look | None = None,
     run: Range | None = None,
+    match: Match | None = None,
     crop: Any = None,
     dpi: float = 200,
     width: float = 7.0,
@@ -90,6 +93,7 @@ def draw_figure(
         title: Stands above everything.
         look: How panels are coloured, and the rule of their ranges.
         run: The range of the whole run, for the norm ``run``; by default that of these maps.
+        match: Ground truth and what of it was found, in a panel before those of the maps; None for none.
         crop: The part to show: ``(x1, y1, x2, y2)`` in pixels, ``box:N`` or ``box:N:MARGIN``; None for all.
         dpi: Pixels an inch: panels are resampled to their printed size, pixels being averaged, and never enlarged.
         width: Of the figure, in inches. Its height follows from the shape of the image and the number of rows.
@@ -117,6 +121,8 @@ def draw_figure(
     told += [] if detections is None else detections.count.split(SEPARATOR)
     caption = Caption(printable(title), printable(name), tuple(told))
     rows = rows_of(canvas, maps, run)
+    if match is not None:
+        rows = {'ground truth': [[truth_tile(canvas, match)]], **rows}
     aspect = canvas.whole.shape[1] / canvas.whole.shape[0]
     lines, above = _lines(rows, aspect, width, columns, arrangement[1] if arrangement else None)
     with chosen_font(canvas.look.font), applied(settings):

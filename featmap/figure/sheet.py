@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from featmap.figure.marks import Legend, Marks
 from featmap.figure.style import SMALLEST, Type
 from featmap.figure.tiles import Canvas, Line, Tile, shared_bars
+from featmap.figure.truth import draw_truth
 from featmap.structures import Detections
 
 # All lengths are points, 72 to the inch, from the top left corner.
@@ -208,7 +209,9 @@ class Sheet:
                 self._write(figure, x, top - 3, title)
                 axes = self._axes(figure, (x, top, self._panel_width, self._panel_height), dpi, 'panel')
                 self._show(axes, tile)
-                if self._marks is not None:
+                if tile.match is not None:
+                    draw_truth(axes, tile.match)
+                elif self._marks is not None:
                     self._marks.draw(axes)
                 if self._has_bar(number, tile):
                     self._bar(figure, (x, top + self._panel_height + 3, self._slot, _BAR), dpi, [tile])

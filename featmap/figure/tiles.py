@@ -6,12 +6,13 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
 
 from featmap.geometry import View
+from featmap.matching import Match
 from featmap.rendering.colors import categories
 from featmap.rendering.labels import label_of
 from featmap.rendering.normalize import Range, value_range
@@ -100,17 +101,28 @@ class Panels:
         return max(min(wanted, most), 1)
 
 
+class Pictures(Protocol):
+    """Pictures of any size."""
+
+    def pictures(self, shape: tuple[int, int]) -> list[np.ndarray]:
+        """The pictures at this height and width: (h, w, 3) RGB uint8."""
+
+
 @dataclass(frozen=True)
 class Tile:
-    """A panel, by its number among those of a map, the name of the map and what else is told of it."""
+    """A panel, by its number among those of a map, the name of the map and what else is told of it.
 
-    panels: Panels
+    One with a ``match`` is the image with ground truth rather than a map with detections.
+    """
+
+    panels: Pictures
     number: int
     name: str
     parts: tuple[str, ...]
     scale: Range | None = None
     clipped: tuple[bool, bool] = (False, False)
     frame: Any = None
+    match: Match | None = None
 
     def picture(self, shape: tuple[int, int]) -> np.ndarray:
         """The panel at this height and width: (h, w, 3) RGB uint8."""
