@@ -35,6 +35,7 @@ MAX_PIXELS = 200_000_000
 # Pillow's other readers are none of ours: that of EPS starts Ghostscript, those of WMF and FITS are seldom looked at.
 _FORMATS = ('JPEG', 'PNG', 'BMP', 'DIB', 'TIFF', 'WEBP', 'GIF', 'PPM', 'AVIF', 'JPEG2000', 'TGA')
 _PLUGINS = {'JPEG2000': 'Jpeg2K', 'WEBP': 'WebP', 'DIB': 'Bmp'}
+_SCAN, _SCANS = b'\xff\xda', 20  # as many as the largest image may have; encoders make up to a dozen
 _STRIP = 1 << 22  # pixels that are converted at a time, so that no second copy of the image is made
 # The upright (H, W, 3) image as a view in which it lies as it is stored, by EXIF orientation.
 _AS_STORED: dict[int, Callable[[np.ndarray], np.ndarray]] = {
@@ -91,6 +92,7 @@ def decode_image(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.nda
     """
     with _explained(name, data):
         image = _open(io.BytesIO(data), name, max_pixels)
+        _check_scans(image, data, name, max_pixels)
         large = image.width * image.height > (Image.MAX_IMAGE_PIXELS or max_pixels)
         with _no_bomb_check() if large else contextlib.nullcontext():
             image.load()
@@ -234,6 +236,16 @@ def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
             # Colour of 16 bits has come as 8: Pillow keeps the high byte, at most one level off from /257.
             stored[top:bottom] = np.asarray(strip if strip.mode == 'RGB' else strip.convert('RGB'))
     return upright
+
+
+def _check_scans(image: Image.Image, data: bytes, name: str, max_pixels: int) -> None:
+    """Refuse a progressive JPEG that goes over its pixels again and again, for a few bytes each time."""
+    scans = data.count(_SCAN) if image.format in ('JPEG', 'MPO') else 1
+    if scans * image.width * image.height > _SCANS * max_pixels:
+        raise SourceError(
+            f'{name!r} is {scans} scans of {image.width} x {image.height} pixels (the file may be a '
+            'decompression bomb): save it anew'
+        )
 
 
 def _check_wide_grey(image: Image.Image, name: str) -> None:

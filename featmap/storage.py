@@ -36,6 +36,7 @@ from featmap.writing import atomic_write, write_atomically
 
 FORMAT = 'featmap maps'
 _MOST_GROUPS = 256
+_MOST_SIDECAR_BYTES = 64 << 20
 VERSION = 2
 LOOK = DRAWING
 """The settings that a picture is drawn with again."""
@@ -200,7 +201,7 @@ def load_maps(path: str | os.PathLike[str]) -> SavedImage:
 
 def _sidecar(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(_read(path))
+        content = json.loads(_read(path, _MOST_SIDECAR_BYTES))
     except (ValueError, RecursionError) as error:
         raise SourceError(f'{str(path)!r} is no JSON of featmap: {first_line(error)}') from error
     if not isinstance(content, dict) or content.get('format') != FORMAT:
@@ -217,8 +218,10 @@ def _sidecar(path: Path) -> dict[str, Any]:
         raise SourceError(f'{str(path)!r} does not describe maps: {error}') from error
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, most: int = 1 << 40) -> bytes:
     try:
+        if path.stat().st_size > most:
+            raise SourceError(f'{str(path)!r} is larger than {most >> 20} MiB, expected what save_maps wrote')
         return path.read_bytes()
     except FileNotFoundError as error:
         raise SourceError(f'{str(path)!r} does not exist: give the path that save_maps wrote to') from error

@@ -30,6 +30,7 @@ from featmap.models.config import load_config
 from featmap.reducers import build_reducer, reduce
 from featmap.storage import load_maps, save_maps
 from featmap.structures import Detections
+from tests.fuzz_labels import labels, mutate_labels, read_labels
 from tests.mutating import mutate_arrays, mutate_bytes, mutate_pickle, mutate_value, mutate_zip, npz
 from tests.storage_helpers import PICTURE, SHAPE, a_map, a_record
 from tests.test_decoding_hostile import EPS
@@ -276,4 +277,5 @@ READERS = {
     'basis': Reader(bases, mutate_basis, read_basis),
     'image': Reader(images, mutate_image, read_image),
     'config': Reader(configs, mutate_config, read_config),
+    'labels': Reader(labels, mutate_labels, read_labels),
 }

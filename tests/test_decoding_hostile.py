@@ -108,3 +108,12 @@ def test_the_limit_holds_in_folders_and_in_python(photo):
             assert source.read().shape == (64, 96, 3)
         with pytest.raises(SourceError, match='over the limit'):
             [source.read() for source in list_sources(image, max_pixels=6143)]
+
+
+def test_a_jpeg_of_many_scans():
+    data = encode(NOISE, 'JPEG', progressive=True)
+    scan = data[data.rindex(b'\xff\xda') : -2]
+    assert decode_image(data, 'x', 2400).shape == (40, 60, 3)
+    assert decode_image(data[:-2] + scan * 5 + data[-2:], 'x', 2400).shape == (40, 60, 3)
+    with pytest.raises(SourceError, match=r'is \d+ scans of 60 x 40 pixels'):
+        decode_image(data[:-2] + scan * 25 + data[-2:], 'x', 2400)

@@ -22,7 +22,7 @@ from featmap.errors import FeatMapError
 from featmap.escaping import escape
 from tests.fuzz_readers import READERS, Files
 
-FEW = {'checkpoint': 80, 'maps': 60, 'basis': 80, 'image': 150, 'config': 60}
+FEW = {'checkpoint': 80, 'maps': 60, 'basis': 80, 'image': 150, 'config': 60, 'labels': 80}
 MOST_SECONDS = 5.0
 MOST_BYTES = 300 << 20
 _STATUS, _RESET = Path('/proc/self/status'), Path('/proc/self/clear_refs')

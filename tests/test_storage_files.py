@@ -291,3 +291,10 @@ def test_what_cannot_be_saved(tmp_path):
     with pytest.raises(OutputError, match='cannot be written'):
         save_maps(tmp_path / 'folder.npz', a_record(a_map()))
     assert files_under(tmp_path) == []
+
+
+def test_a_sidecar_without_end(path):
+    with sidecar_of(path).open('r+b') as file:
+        file.truncate(65 << 20)
+    with pytest.raises(SourceError, match='larger than 64 MiB'):
+        load_maps(path)
