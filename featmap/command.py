@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
@@ -101,6 +102,7 @@ def _tell_own_warnings(notes: Console) -> None:
     warnings.simplefilter('ignore')
     warnings.simplefilter('always', FeatMapWarning)
     warnings.showwarning = show  # type: ignore[assignment]
+    logging.getLogger('matplotlib').setLevel(logging.ERROR)  # it tells of fonts that have no bold
 
 
 def _load(run: Run, notes: Console) -> Any:

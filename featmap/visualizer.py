@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,7 +19,7 @@ from featmap.options import DRAWING, Run
 from featmap.registry import VISUALIZERS
 from featmap.rendering.budget import fitting
 from featmap.rendering.colors import background_for, color_table, opacity_over
-from featmap.rendering.fonts import chosen_font
+from featmap.rendering.fonts import chosen_font, open_font
 from featmap.rendering.legend import add_legend, entries_of
 from featmap.rendering.masks import draw_results
 from featmap.rendering.mmengine_picture import draw_as_mmengine
@@ -75,8 +76,8 @@ class FeatMapVisualizer(Visualizer):
             look.grid,
             look.font,
         )
-        with chosen_font(look.font):
-            pass  # a slip should not cost an image
+        if look.font is not None:
+            open_font(os.path.expanduser(look.font))  # a slip should not cost an image
         self.crop = None if look.crop is None else parse_crop(look.crop)
         self.panel_size = None if look.panel_size == 'full' else int(look.panel_size or PANEL_SIZE)
         self.alpha = self.look.alpha
