@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
+import warnings
+from io import BytesIO
 
 import matplotlib
 import numpy as np
@@ -14,7 +16,9 @@ from matplotlib.figure import Figure
 
 from featmap.errors import OptionError
 from featmap.figure import draw_figure
-from featmap.figure.style import Type, applied, settings_of
+from featmap.figure.style import Type, applied, settings_of, side_by_side
+from featmap.rendering.fonts import chosen_font
+from featmap.structures import Detections
 from tests.conftest import ROOT
 from tests.figure_helpers import FLAT, axes_of, detections, fmap, outputs, planes, texts
 from tests.test_figure_layout import CASES, overlap_nowhere, place
@@ -175,6 +179,8 @@ def test_boxes_of_your_own_are_added_in_pixels_of_the_image():
 def test_a_style_imports_nothing():
     code = """
 import sys
+import warnings
+from io import BytesIO
 from featmap.errors import OptionError
 from featmap.figure.style import settings_of
 settings_of('ggplot')
@@ -186,3 +192,24 @@ print([name for name in ('json.tool', 'matplotlib.pyplot') if name in sys.module
 """
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.split() == ['refused', '[]']
+
+
+@pytest.mark.parametrize('shaped', [True, False])
+def test_a_score_stays_behind_a_name_that_runs_from_right_to_left(monkeypatch, shaped):
+    monkeypatch.setattr(matplotlib, '__version_info__', (3, 11 if shaped else 10, 0))
+    assert side_by_side('cat\n1', '0.90') == 'cat 1 0.90'
+    name, mark = '\u05e9\u05dc\u05d5\u05dd 2', '\u200e'
+    expected = f'{mark}{name}{mark} {mark}0.90{mark}' if shaped else '\u05dd\u05d5\u05dc\u05e9 2 0.90'
+    assert side_by_side(name, '0.90').split() == expected.split()
+
+
+def test_names_are_drawn_in_fonts_that_have_their_glyphs():
+    boxes = np.array([[4, 12, 20, 30], [26, 12, 40, 30]], np.float32)
+    found = Detections(boxes, np.array([0.9, 0.8]), np.array([0, 1]), ('\u6c7d\u8f66', 'boat'))
+    with warnings.catch_warnings(), chosen_font(ROOT / 'tests' / 'fonts' / 'NotoSansCJKsc-subset.otf'):
+        warnings.simplefilter('error')
+        figure = draw_figure(FLAT, outputs(1), found, name='\u6c7d\u8f66.jpg')
+        figure.savefig(BytesIO(), format='svg')
+    (tag, _) = axes_of(figure, 'image')[0].texts
+    assert tag.get_text() == '\u6c7d\u8f66 0.90'
+    assert tag.get_fontfamily()[:2] == ['Noto Sans CJK SC', 'DejaVu Sans']

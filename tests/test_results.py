@@ -19,7 +19,7 @@ from tests.inferencer_helpers import IMAGE, build
 
 def result(maps=None, **options) -> Result:
     pictures = tuple(Rendering(np.full((4, 6, 3), shade, np.uint8), ()) for shade in (10, 20))
-    return Result('dog.jpg', pictures, tuple(maps or outputs(2)), detections(), FLAT, '', options)
+    return Result('dog.jpg', pictures, tuple(maps or outputs(2)), detections(), FLAT, figure_options=options)
 
 
 def test_a_figure_is_drawn_as_the_picture_was():

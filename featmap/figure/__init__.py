@@ -16,7 +16,7 @@ from featmap.crop import Crop, Window, parse_crop
 from featmap.errors import OptionError, OutputError
 from featmap.figure.marks import Marks
 from featmap.figure.sheet import GAP, MARGIN, Caption, Sheet
-from featmap.figure.style import SMALLEST, AnyStyle, Type, applied, settings_of
+from featmap.figure.style import SMALLEST, AnyStyle, Type, applied, settings_of, side_by_side
 from featmap.figure.tiles import Canvas, Line, Tile, break_rows, rows_of
 from featmap.figure.truth import truth_tile
 from featmap.matching import Match
@@ -24,7 +24,7 @@ from featmap.rendering.fonts import chosen_font
 from featmap.rendering.legend import entries_of
 from featmap.rendering.normalize import Range
 from featmap.rendering.panels import Look, sizes_of
-from featmap.rendering.text import SEPARATOR, printable
+from featmap.rendering.text import SEPARATOR
 from featmap.structures import Detections, FeatureMap
 from featmap.wording import option as written
 from featmap.writing import write_atomically
@@ -119,7 +119,7 @@ def draw_figure(
     settings = settings_of(style)
     told = [sizes_of(maps[0].geometry) if maps else f'{image.shape[1]}×{image.shape[0]}', *part]
     told += [] if detections is None else detections.count.split(SEPARATOR)
-    caption = Caption(printable(title), printable(name), tuple(told))
+    caption = Caption(side_by_side(title), side_by_side(name), tuple(told))
     rows = rows_of(canvas, maps, run)
     if match is not None:
         rows = {'ground truth': [[truth_tile(canvas, match)]], **rows}

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from featmap.figure.regions import draw_masks, draw_segments
-from featmap.figure.style import Type
+from featmap.figure.style import Type, side_by_side
 from featmap.geometry import View
 from featmap.rendering.boxes import bright, color_of, has_dark_ink
 from featmap.rendering.legend import entries_of
@@ -63,7 +63,7 @@ class Marks:
     @staticmethod
     def texts(detections: Detections) -> list[str]:
         """Class and score of each box."""
-        return [printable(f'{detections.name(index)} {score:.2f}') for index, score in enumerate(detections.scores)]
+        return [side_by_side(detections.name(index), f'{score:.2f}') for index, score in enumerate(detections.scores)]
 
     def _place(self) -> None:
         detections = self._detections

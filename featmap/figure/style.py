@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
+import unicodedata
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +19,8 @@ from matplotlib.textpath import text_to_path
 
 from featmap.errors import OptionError, first_line, nearest
 from featmap.rendering.fonts import font_families
-from featmap.rendering.text import SEPARATOR
+from featmap.rendering.shaping import visual
+from featmap.rendering.text import SEPARATOR, printable
 
 AnyStyle = Union[str, os.PathLike, Mapping[str, Any], Sequence[Any], None]
 
@@ -24,6 +28,7 @@ SMALLEST = 5.0
 """Points: what no text of a figure is smaller than."""
 
 _SIZE = 7.0
+_LEFT_TO_RIGHT = '\u200e'
 _OWN: dict[str, Any] = {'pdf.fonttype': 42, 'svg.fonttype': 'none'}
 # What a style may not change: texts are as wide as they were measured and are no TeX, and bytes repeat.
 _FIXED: dict[str, Any] = {
@@ -85,12 +90,43 @@ def _checked(style: Mapping[str, Any]) -> Any:
 @contextmanager
 def applied(settings: Mapping[str, Any]) -> Iterator[None]:
     """Draw by these settings and else by matplotlib's own defaults, whatever the user's are."""
+    # Looking for fonts has said which glyphs are missing, and that a font has no bold face does no harm.
+    logger = logging.getLogger('matplotlib.font_manager')
+    level = logger.level
     with matplotlib.rc_context(), warnings.catch_warnings():
-        warnings.filterwarnings('ignore', 'Glyph .* missing from', UserWarning)  # looking for fonts has said so
+        warnings.filterwarnings('ignore', 'Glyph .* missing from', UserWarning)
         matplotlib.rcdefaults()
         current: Any = matplotlib.rcParams
         current.update({**_OWN, **settings, **_FIXED})
-        yield
+        logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+
+
+def side_by_side(*parts: str) -> str:
+    """Parts from left to right, whichever way the letters of each run."""
+    shown = [printable(part) for part in parts]
+    if not any(unicodedata.bidirectional(char) in ('R', 'AL') for part in shown for char in part):
+        return ' '.join(shown)
+    if matplotlib.__version_info__ < (3, 11):  # draws characters in their order, unjoined
+        return ' '.join(map(_visual, shown))
+    return ' '.join(f'{_LEFT_TO_RIGHT}{part}{_LEFT_TO_RIGHT}' for part in shown)
+
+
+def _visual(text: str) -> str:
+    """The text with its stretches from right to left in the order in which they are seen."""
+    kinds = ''.join(map(_way, text))
+    for found in reversed(list(re.finditer('R(?:[R ]*R)?', kinds))):
+        text = text[: found.start()] + visual(text[slice(*found.span())]) + text[found.end() :]
+    return text
+
+
+def _way(char: str) -> str:
+    if char.isspace():
+        return ' '
+    return 'R' if unicodedata.bidirectional(char) in ('R', 'AL', 'NSM') else 'L'
 
 
 class Type:
