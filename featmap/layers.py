@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 from torch import nn
@@ -14,6 +14,7 @@ from featmap.wording import on_command_line
 from featmap.wording import option as written
 
 _TOKEN = re.compile(r'\[\s*([^\[\]]+?)\s*\]|([^.\[\]\s]+)')
+_HOLDERS = (nn.ModuleList, nn.ModuleDict)
 _NAME = re.compile(r'[^.\[\]\s]+(?:\[[^\[\]]+\]|\.[^.\[\]\s]+)*')
 
 
@@ -29,7 +30,7 @@ class Target:
     """
 
     name: str
-    module: nn.Module
+    module: nn.Module = field(repr=False)
     path: tuple[str, ...] = ()
     optional: bool = False
 
@@ -140,5 +141,8 @@ def _nearest_names(model: nn.Module, name: str) -> Iterable[str]:
         known += 1
     prefix = '.'.join(parts[:known])
     siblings = [f'{prefix}.{child}' if prefix else child for child, _ in module.named_children()]
-    best = nearest(name, siblings)
-    return (best + [other for other in nearest(name, list_names(model)) if other not in best])[:3]
+    modules = dict(model.named_modules())
+    # A list of layers is never run itself.
+    runnable = [each for each in list_names(model) if not isinstance(modules[each], _HOLDERS)]
+    best = nearest(name, [each for each in siblings if not isinstance(modules.get(each), _HOLDERS)])
+    return (best + [other for other in nearest(name, runnable) if other not in best])[:3]

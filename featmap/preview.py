@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from rich.console import Console
@@ -20,6 +20,11 @@ from featmap.layouts import flatten, maps_of
 from featmap.models.detector import Detector
 from featmap.placement import Placement
 from featmap.recorder import ActivationRecorder
+from featmap.wording import option as written
+
+_MARK = '●'
+_HEADINGS = ('', 'layer', 'type', 'output C×H×W', 'stride', 'parameters', 'calls')
+_CUT = ((3, 12), (2, 10), (4, 6))  # columns that may be cut to so many characters, in this order
 
 
 @dataclass(frozen=True)
@@ -93,26 +98,53 @@ def measure(
 
 
 def print_layers(layers: Sequence[LayerInfo], console: Console | None = None) -> None:
-    """Print the layers as a table, one line each, as wide as it needs to be."""
-    table = Table(box=None, pad_edge=False, header_style='bold')
-    for title, side in (('layer', 'left'), ('type', 'left'), ('output C×H×W', 'left'), ('stride', 'left'),
-                        ('parameters', 'right'), ('calls', 'right')):  # fmt: skip
-        table.add_column(title, justify=side, no_wrap=True)  # type: ignore[arg-type]
-    for layer in layers:
-        depth = layer.name.count('.')
-        style = 'bold' if depth == 0 else ('' if layer.strides else 'dim')
-        table.add_row(
-            Text(escape(layer.name), style),
-            Text(escape(layer.kind)),
-            ', '.join('×'.join(map(str, shape)) for shape in layer.shapes) or '–',
-            ', '.join(f'{"" if layer.known else "≈"}{stride}' for stride in _distinct(layer.strides)) or '–',
-            f'{layer.parameters:,}',
-            str(layer.calls) if layer.calls else 'never',
-        )
+    """Print the layers as a table, one line each, and which to draw.
+
+    A terminal's width is kept to by cutting types and shapes; names are there to be copied and stand whole. What puts
+    out maps has a mark.
+    """
     console = console or Console()
-    # Names are there to be copied: a line that is wider than the terminal wraps, nothing is cut.
-    wide = Console(file=console.file, width=Console(width=10_000).measure(table).maximum)
+    rows = [_row(layer) for layer in layers]
+    widths = [max(map(len, column)) for column in zip(_HEADINGS, *rows)]
+    if console.is_terminal:
+        for column, least in _CUT:
+            excess = sum(widths) + 2 * len(widths) - console.width
+            widths[column] = min(widths[column], max(widths[column] - excess, least))
+    table = Table(box=None, pad_edge=False, header_style='bold', padding=(0, 2, 0, 0))
+    for title, width in zip(_HEADINGS, widths):
+        side: Literal['left', 'right'] = 'right' if title in ('parameters', 'calls') else 'left'
+        table.add_column(title, justify=side, no_wrap=True, overflow='ellipsis', width=width)
+    for layer, row in zip(layers, rows):
+        style = 'bold' if layer.name.count('.') == 0 else ('' if layer.strides else 'dim')
+        table.add_row(*(Text(text, style if column == 1 else '') for column, text in enumerate(row)))
+    wide = Console(file=console.file, width=sum(widths) + 2 * len(widths), force_terminal=console.is_terminal)
     wide.print(table, crop=False)
+    tried = suggestions(layers)
+    if tried:
+        names = ' '.join(tried)
+        wide.print(
+            f'{_MARK} puts out maps; try {written("target_layers")} {escape(names)}', markup=False, soft_wrap=True
+        )
+
+
+def _row(layer: LayerInfo) -> tuple[str, ...]:
+    return (
+        _MARK if layer.strides else '',
+        escape(layer.name),
+        escape(layer.kind),
+        ', '.join('×'.join(map(str, shape)) for shape in layer.shapes) or '–',
+        ', '.join(f'{"" if layer.known else "≈"}{stride}' for stride in _distinct(layer.strides)) or '–',
+        f'{layer.parameters:,}',
+        str(layer.calls) if layer.calls else 'never',
+    )
+
+
+def suggestions(layers: Sequence[LayerInfo], count: int = 6) -> list[str]:
+    """Layers worth drawing: those nearest to the top that ran and put out maps."""
+    drawable = [layer.name for layer in layers if layer.calls and layer.strides]
+    highest = [name for name in drawable if not any(name.startswith(f'{other}.') for other in drawable)]
+    # A head's outputs are drawn by name, and are read last.
+    return sorted(highest, key=lambda name: ('head' in name, name.count('.')))[:count]
 
 
 def _distinct(strides: Sequence[Stride]) -> Iterator[str]:

@@ -16,13 +16,19 @@ from featmap.wording import on_command_line
 from featmap.wording import option as written
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Record:
     """One call of one layer: target, number of the call in this forward (from 0), and what was kept of the output."""
 
     target: Target
     call: int
     value: Any
+
+    def __repr__(self) -> str:
+        """One line: the layer, the call, and the value's type or shape."""
+        value = self.value
+        kept = f'tensor of {tuple(value.shape)}' if isinstance(value, Tensor) else type(value).__name__
+        return f'<Record of {self.target.label}, call {self.call}: {kept}>'
 
 
 def clone_output(target: Target, output: Any) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 
 from featmap.errors import OutputError
 from featmap.matching import Match
+from featmap.notebook import screen_png
 from featmap.sinks import exact_file, save_image
 from featmap.structures import Detections, FeatureMap, Rendering
 
@@ -21,7 +22,7 @@ FIGURES = ('.pdf', '.svg')
 """Suffixes of files that hold a figure rather than the picture."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """All that came of one image.
 
@@ -38,14 +39,22 @@ class Result:
     """
 
     name: str
-    renderings: tuple[Rendering, ...] = field(repr=False)
-    maps: tuple[FeatureMap, ...] = field(repr=False)
-    predictions: Detections | None = field(repr=False)
-    original: np.ndarray = field(repr=False)
+    renderings: tuple[Rendering, ...]
+    maps: tuple[FeatureMap, ...]
+    predictions: Detections | None
+    original: np.ndarray
     location: str = ''
     refused: tuple[str, ...] = ()
-    figure_options: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
-    match: Match | None = field(default=None, repr=False)
+    figure_options: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    match: Match | None = None
+
+    def __repr__(self) -> str:
+        """One line: what it is called, how many maps, what was found."""
+        found = '' if self.predictions is None else f', {self.predictions.count}'
+        return f'<Result of {self.name!r}: {len(self.maps)} map{"s" * (len(self.maps) != 1)}{found}>'
+
+    def _repr_png_(self) -> bytes:
+        return screen_png(self.image)
 
     @property
     def rendering(self) -> Rendering:

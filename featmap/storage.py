@@ -45,7 +45,7 @@ _PACKAGES = ('torch', 'mmengine', 'mmcv', 'mmcv-lite', 'mmdet', 'mmyolo', 'numpy
              'opencv-python-headless', 'opencv-contrib-python', 'opencv-contrib-python-headless')  # fmt: skip
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class SavedImage:
     """All that it takes to draw one image's maps again without the model, but for the image itself.
 
@@ -69,6 +69,10 @@ class SavedImage:
     provenance: dict[str, Any] = field(default_factory=dict)
     run_range: tuple[float, ...] | None = None
     truth: GroundTruth | None = None
+
+    def __repr__(self) -> str:
+        """One line: what it is called and how many maps."""
+        return f'<SavedImage of {self.name!r}: {len(self.maps)} map{"s" * (len(self.maps) != 1)}>'
 
     def draw(self, image: np.ndarray | None = None, **look: Any) -> Rendering:
         """The picture as it was drawn, pixel for pixel, or its first page.

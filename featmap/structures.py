@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import numpy as np
 from featmap.errors import DrawError
 from featmap.geometry import ImageGeometry, Offset, Stride, View
 from featmap.masks import Masks, Segments
+from featmap.notebook import screen_png
 
 if TYPE_CHECKING:
     import torch
@@ -47,7 +49,7 @@ class Reduction:
     ranking: str = 'sum'
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FeatureMap:
     """One output of one call of one layer, reduced, with the place where it belongs.
 
@@ -114,6 +116,14 @@ class FeatureMap:
                 f'{self.name} belongs to an image of {self.geometry.image_shape}, got one of {image.shape[:2]}'
             )
 
+    def __repr__(self) -> str:
+        """One line: name, reducer, C×h×w, stride, number of planes."""
+        (channels, rows, columns), (sy, sx) = self.shape, self.stride
+        stride = f'{sy:.3g}' if sy == sx else f'{sy:.3g}×{sx:.3g}'
+        count = f'{len(self)} plane{"s" * (len(self) != 1)}'
+        reducer = f' by {self.reducer}' if self.reducer else ''
+        return f'<FeatureMap {self.name}{reducer}: {channels}×{rows}×{columns}, stride {stride}, {count}>'
+
     def __len__(self) -> int:
         """The number of planes."""
         return len(self.values)
@@ -147,13 +157,14 @@ class Detections:
     boxed: bool = True
     undrawn: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        """One line: how many of each class."""
+        names = Counter(self.name(index) for index in range(len(self)))
+        return f'<Detections: {self.count}{": " * bool(names)}{", ".join(f"{n} {name}" for name, n in names.items())}>'
+
     def __len__(self) -> int:
         """The number of boxes."""
         return len(self.boxes)
-
-    def __repr__(self) -> str:
-        """On one line: what :attr:`count` says."""
-        return f'<Detections: {self.count}>'
 
     @property
     def count(self) -> str:
@@ -220,9 +231,17 @@ class Panel:
     label: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Rendering:
     """A finished picture: (H, W, 3) RGB uint8, and its panels in drawing order, the original first."""
 
     image: np.ndarray
     panels: tuple[Panel, ...]
+
+    def __repr__(self) -> str:
+        """One line: its size and the number of panels."""
+        height, width = self.image.shape[:2]
+        return f'<Rendering {width}×{height} of {len(self.panels)} panels>'
+
+    def _repr_png_(self) -> bytes:
+        return screen_png(self.image)

@@ -16,7 +16,7 @@ MODULES = sorted(PACKAGE.rglob('*.py'))
 
 # Lowest first; rooms on one line share a floor and may import each other.
 FLOORS = [
-    ['version', 'escaping', 'wording'],
+    ['version', 'escaping', 'notebook', 'wording'],
     ['errors'],
     ['arrays', 'schema'],
     ['download'],

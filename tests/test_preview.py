@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from typing import Any
 
@@ -14,7 +15,7 @@ from featmap.errors import LayerError
 from featmap.layers import list_names, resolve
 from featmap.models.detector import Detector
 from featmap.models.mmcv_ops import ensure_ops
-from featmap.preview import LayerInfo, measure, print_layers
+from featmap.preview import LayerInfo, measure, print_layers, suggestions
 from tests.conftest import hooks
 
 YOLOV5 = 'mmyolo::yolov5/yolov5_n-v61_syncbn_fast_8xb16-300e_coco.py'
@@ -116,33 +117,52 @@ class TestMeasure:
             pytest.skip('this mmcv has its compiled ops')
         monkeypatch.delattr(sys.modules['mmcv._ext'], 'nms')
         monkeypatch.setitem(detector.model.bbox_head.test_cfg, 'score_thr', 0.0)  # type: ignore[union-attr]
+        monkeypatch.setattr(detector, 'score_thr', 0.0)
         found, missing = measure(detector, IMAGE)
         assert "'nms'" in str(missing)
         assert {layer.name: layer.calls for layer in found}['neck'] == 1
         assert hooks(detector.model) == 0
 
 
+LONG = LayerInfo(
+    'backbone.' + 'a_rather_long_name.' * 8 + 'conv', 'K' * 50, ((1, 2, 3),) * 20, ((8.0, 8.0), (3.5, 7.25)), 1234567, 2
+)
+
+
 class TestTable:
-    def test_a_line_each(self, layers: dict[str, LayerInfo]) -> None:
-        heading, *lines = printed(layers.values())
+    def test_a_line_each_and_what_to_try(self, layers: dict[str, LayerInfo]) -> None:
+        heading, *lines, last = printed(layers.values())
         assert heading.split() == ['layer', 'type', 'output', 'C×H×W', 'stride', 'parameters', 'calls']
-        assert [line.split()[0] for line in lines] == list(layers)
+        assert [line.removeprefix('●').split()[0] for line in lines] == list(layers)
+        assert last == '● puts out maps; try target_layers backbone neck bbox_head'
+        assert [line.startswith('●') for line in lines] == [bool(layer.strides) for layer in layers.values()]
 
     def test_what_a_line_says(self, layers: dict[str, LayerInfo]) -> None:
-        lines = {line.split()[0]: ' '.join(line.split()) for line in printed(layers.values())}
+        rows = (' '.join(line.removeprefix('●').split()) for line in printed(layers.values()))
+        lines = {row.split()[0]: row for row in rows}
         assert lines['neck'] == 'neck YOLOv5PAFPN 64×20×20, 128×10×10, 256×5×5 8, 16, 32 710,784 1'
         assert lines['backbone.stem.conv'] == 'backbone.stem.conv Conv2d 16×80×80 2 1,728 1'
         assert lines['neck.out_layers'] == 'neck.out_layers ModuleList – – 0 never'
         assert lines['backbone.stage4.2.poolings'] == 'backbone.stage4.2.poolings MaxPool2d 128×5×5 32 0 3'
 
-    @pytest.mark.parametrize('terminal', [False, True])
-    def test_long_names_are_whole_however_narrow_the_output(self, terminal: bool) -> None:
-        name = 'backbone.' + 'a_rather_long_name.' * 8 + 'conv'
-        layer = LayerInfo(name, 'K' * 50, ((1, 2, 3),) * 20, ((8.0, 8.0), (3.5, 7.25)), 1234567, 2)
-        text = printed([layer], width=30, terminal=terminal)
-        assert len(text) == 2
-        for part in (name, 'K' * 50, ', '.join(['1×2×3'] * 20), '8, 3.5×7.25', '1,234,567'):
+    def test_a_file_gets_everything_however_long(self) -> None:
+        text = printed([LONG], width=30)
+        assert len(text) == 3
+        for part in (LONG.name, 'K' * 50, ', '.join(['1×2×3'] * 20), '8, 3.5×7.25', '1,234,567'):
             assert part in text[1]
+
+    def test_a_terminal_gets_whole_names_and_cut_shapes(self) -> None:
+        text = printed([LONG], width=30, terminal=True)
+        assert len(text) == 3
+        assert LONG.name in text[1]
+        assert '1×2×3, 1×2×…' in text[1]
+        assert 'KKKKKKKKK…' in text[1]
+        assert '1,234,567' in text[1]
+
+    def test_a_terminal_that_is_wide_enough_is_kept_to(self, layers: dict[str, LayerInfo]) -> None:
+        for width in (110, 130):
+            plain = [re.sub(r'\x1b\[[0-9;]*m', '', line) for line in printed(layers.values(), width, terminal=True)]
+            assert max(map(len, plain)) <= width
 
     def test_to_where_print_goes(self, layers: dict[str, LayerInfo], capsys: pytest.CaptureFixture[str]) -> None:
         print_layers([layers['neck']])
@@ -152,3 +172,9 @@ class TestTable:
 
     def test_nothing(self) -> None:
         assert len(printed([])) == 1
+
+    def test_only_what_runs_is_suggested(self, layers: dict[str, LayerInfo]) -> None:
+        below = [layer for name, layer in layers.items() if name.startswith('neck.')]
+        found = suggestions(below, count=100)
+        assert 'neck.out_layers' not in found
+        assert 'neck.out_layers.0' in found
