@@ -33,8 +33,8 @@ MAX_PIXELS = 200_000_000
 """The most pixels that are decoded unless more are asked for: at 4 bytes each in Pillow, and 3 in the result."""
 
 # Pillow's other readers are none of ours: that of EPS starts Ghostscript, those of WMF and FITS are seldom looked at.
-_FORMATS = ('JPEG', 'PNG', 'BMP', 'DIB', 'TIFF', 'WEBP', 'GIF', 'PPM', 'AVIF', 'JPEG2000', 'TGA')
-_PLUGINS = {'JPEG2000': 'Jpeg2K', 'WEBP': 'WebP', 'DIB': 'Bmp'}
+_COMMON = ('JPEG', 'PNG', 'BMP', 'DIB', 'GIF', 'PPM')  # Pillow loads these at once
+_OTHERS = {'TIFF': 'Tiff', 'WEBP': 'WebP', 'AVIF': 'Avif', 'JPEG2000': 'Jpeg2K', 'TGA': 'Tga'}
 _SCAN, _SCANS = b'\xff\xda', 20  # as many as the largest image may have; encoders make up to a dozen
 _STRIP = 1 << 22  # pixels that are converted at a time, so that no second copy of the image is made
 # The upright (H, W, 3) image as a view in which it lies as it is stored, by EXIF orientation.
@@ -171,17 +171,21 @@ def _no_bomb_check() -> Iterator[None]:
 
 
 @functools.lru_cache(maxsize=1)
-def _formats() -> tuple[str, ...]:
+def _others() -> tuple[str, ...]:
     """Those that this Pillow can read; asked for one that it does not know it fails."""
-    for name in _FORMATS:
+    for plugin in _OTHERS.values():
         with contextlib.suppress(ImportError):
-            importlib.import_module(f'PIL.{_PLUGINS.get(name, name.capitalize())}ImagePlugin')
-    return tuple(name for name in _FORMATS if name in Image.OPEN)
+            importlib.import_module(f'PIL.{plugin}ImagePlugin')
+    return tuple(name for name in _OTHERS if name in Image.OPEN)
 
 
 def _open(file: IO[bytes], name: str, max_pixels: int) -> Image.Image:
     with _no_bomb_check():
-        image = Image.open(file, formats=_formats())
+        try:
+            image = Image.open(file, formats=_COMMON)
+        except UnidentifiedImageError:
+            file.seek(0)
+            image = Image.open(file, formats=_others())
     _check_size(image.size, 'pixels', name, max_pixels)
     width, height = image.size
     if width * height == 0:
