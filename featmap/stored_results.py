@@ -60,7 +60,7 @@ def results_of(
     if entry is None:
         return None
     boxes, scores, labels = (arrays[name] for name in _NUMBERS)
-    count = len(scores)
+    count = scores.size
     if boxes.shape != (count, 4) or scores.shape != (count,) or labels.shape != (count,):
         raise ValueError(f'boxes {boxes.shape}, scores {scores.shape} and labels {labels.shape} of one detector')
     if labels.dtype.kind not in 'iu' or boxes.dtype.kind != 'f' or scores.dtype.kind != 'f':

@@ -119,6 +119,14 @@ def maps(folder: Path) -> dict[str, Files]:
     entry = json.loads(cases['heat']['a.npz.json'])
     entry['maps'][0]['geometry']['scale'] = [1]
     cases['a short geometry'] = {**cases['heat'], 'a.npz.json': json.dumps(entry).encode()}
+    arrays = read_npz(cases['heat']['a.npz'])
+    data = npz({**arrays, 'scores': np.float32(0.5)})
+    entry = json.loads(cases['heat']['a.npz.json'])
+    entry['data'].update(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+    cases['a score alone'] = {'a.npz': data, 'a.npz.json': json.dumps(entry).encode()}
+    entry = json.loads(cases['picture']['a.npz.json'])
+    entry['version'] = 'x' * 20_000
+    cases['a version without end'] = {**cases['picture'], 'a.npz.json': json.dumps(entry).encode()}
     return cases
 
 

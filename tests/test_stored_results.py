@@ -82,6 +82,7 @@ def test_a_map_of_twelve_megapixels_takes_little_room():
     [
         lambda entry, arrays: arrays.update(boxes=arrays['boxes'][:1]),
         lambda entry, arrays: arrays.update(labels=arrays['labels'][None]),
+        lambda entry, arrays: arrays.update(scores=np.array(0.5, np.float32)),
         lambda entry, arrays: arrays.update(labels=arrays['labels'] + 0.5),
         lambda entry, arrays: arrays.update(labels=arrays['labels'] - 100),
         lambda entry, arrays: arrays.update(boxes=arrays['boxes'] * np.float32('nan')),
