@@ -143,7 +143,10 @@ def _check_image(image: np.ndarray, name: str, suffix: str) -> None:
 def _known_suffix(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix not in OUTPUT_SUFFIXES:
-        raise OutputError(f'{str(path)!r} has the suffix {path.suffix!r}: expected one of {" ".join(OUTPUT_SUFFIXES)}')
+        figure = f'; a figure is written by {written("figure")}' if suffix in ('.pdf', '.svg') else ''
+        raise OutputError(
+            f'{str(path)!r} has the suffix {path.suffix!r}: expected one of {" ".join(OUTPUT_SUFFIXES)}{figure}'
+        )
     return suffix
 
 

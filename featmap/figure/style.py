@@ -21,6 +21,8 @@ from featmap.errors import OptionError, first_line, nearest
 from featmap.rendering.fonts import font_families
 from featmap.rendering.shaping import visual
 from featmap.rendering.text import SEPARATOR, printable
+from featmap.wording import on_command_line
+from featmap.wording import option as written
 
 AnyStyle = Union[str, os.PathLike, Mapping[str, Any], Sequence[Any], None]
 
@@ -60,7 +62,7 @@ def settings_of(style: AnyStyle) -> dict[str, Any]:
     elif isinstance(style, Sequence):
         return {name: value for each in style for name, value in settings_of(each).items()}
     else:
-        raise OptionError(f'style={style!r}: expected the name of a matplotlib style, a file, a dict or a list of them')
+        raise OptionError(f'{_said(style)}: expected the name of a matplotlib style, a file, a dict or a list of them')
     return {name: value for name, value in chosen.items() if name.startswith(_TAKEN)}
 
 
@@ -73,18 +75,22 @@ def _named(style: str) -> Any:
     path = os.path.expanduser(style)
     if not os.path.isfile(path):
         close = ', '.join(nearest(style, matplotlib.style.available))
-        raise OptionError(f'style={style!r} is no style of matplotlib and no file; nearest: {close}')
+        raise OptionError(f'{_said(style)} is no style of matplotlib and no file; nearest: {close}')
     try:
         return matplotlib.rc_params_from_file(path, use_default_template=False)
     except (OSError, ValueError, KeyError) as error:
-        raise OptionError(f'the style {style!r} cannot be read: {first_line(error)}') from error
+        raise OptionError(f'{_said(style)} cannot be read: {first_line(error)}') from error
 
 
 def _checked(style: Mapping[str, Any]) -> Any:
     try:
         return matplotlib.RcParams(style)
     except (KeyError, ValueError, TypeError) as error:
-        raise OptionError(f'style={dict(style)!r}: {first_line(error)}') from error
+        raise OptionError(f'{_said(dict(style))}: {first_line(error)}') from error
+
+
+def _said(style: Any) -> str:
+    return written('figure_style', style) if on_command_line() else f'style={style!r}'
 
 
 @contextmanager
