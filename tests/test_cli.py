@@ -269,7 +269,7 @@ def test_pictures_of_a_folder_in_another_format(run, photo, suffix):
         (['--columns', '2'], '--columns goes with --figure'),
         (['--figure', 'f.pdf', '--columns', '0'], 'expected 1 or more'),
         (['--figure', 'f.pdf', '--figure-style', 'ggplo'], '--figure-style ggplo is no style of matplotlib and no'),
-        (['--out-file', 'f.pdf'], 'expected one of .png .jpg .jpeg .webp .bmp .tif .tiff; a figure is written by --figure'),
+        (['--out-file', 'f.pdf'], '.bmp .tif .tiff; a figure is written by --figure'),
         (['--norm', 'maps'], '--norm maps: expected map, layer, image, run'),
         (['--norm', '1,0'], '--norm 1,0: expected the lower end first'),
         (['--norm', '-1,1'], 'a negative lower end takes an equals sign: --norm=-1,1'),

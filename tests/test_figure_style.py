@@ -6,6 +6,7 @@ import itertools
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from io import BytesIO
 
 import matplotlib
@@ -17,6 +18,7 @@ from matplotlib.figure import Figure
 from featmap.errors import OptionError
 from featmap.figure import draw_figure
 from featmap.figure.style import Type, applied, settings_of, side_by_side
+from featmap.geometry import ImageGeometry
 from featmap.rendering.fonts import chosen_font
 from featmap.structures import Detections
 from tests.conftest import ROOT
@@ -63,11 +65,14 @@ def test_a_size_that_is_not_readable_is_refused(size):
 
 
 def test_in_a_single_column_the_image_stands_above_the_panels():
-    figure = draw_figure(FLAT, outputs(3), detections(), width=3.4)
+    geometry = ImageGeometry((32, 48), (1333, 2000), (41.66, 41.66))
+    maps = [replace(item, geometry=geometry, stride=(666.5, 1000.0)) for item in outputs(3)]
+    figure = draw_figure(FLAT, maps, detections(), width=3.4)
     (corner,), panels = axes_of(figure, 'image'), axes_of(figure, 'panel')
     assert place(corner)[1] < min(place(axes)[1] for axes in panels)
     assert min(axes.get_position().width * 3.4 for axes in panels) > 1
     assert corner.get_position().width * 3.4 > 2
+    assert {text.get_text(): text.get_fontsize() for text in figure.texts}['[0]'] == 7  # not made small for long words
     wide = draw_figure(FLAT, outputs(3), detections(), width=7.0)
     assert place(axes_of(wide, 'image')[0])[1] == place(axes_of(wide, 'panel')[0])[1]
 
@@ -180,6 +185,7 @@ def test_a_style_imports_nothing():
     code = """
 import sys
 import warnings
+from dataclasses import replace
 from io import BytesIO
 from featmap.errors import OptionError
 from featmap.figure.style import settings_of

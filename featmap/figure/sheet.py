@@ -79,8 +79,7 @@ class Sheet:
         self._shared = shared_bars(self._lines)
         self._first = 0 if above else 1  # the column of a line's first tile
         tiles = [tile for line in self._lines for tile in line.tiles]
-        parts = [*caption.parts, *(part for tile in tiles for part in tile.parts)]
-        self._measure(tiles, parts)
+        self._measure(tiles)
         y = MARGIN
         name = [caption.name, *caption.parts] if labels else []
         self._title = self._fold([caption.title], self._width - 2 * MARGIN, type.title, bold=True)
@@ -105,7 +104,7 @@ class Sheet:
         """Of the figure, in inches."""
         return self._height / 72
 
-    def _measure(self, tiles: Sequence[Tile], parts: Sequence[str]) -> None:
+    def _measure(self, tiles: Sequence[Tile]) -> None:
         """How large panels, the image and texts are, and where the first column begins."""
         ends = [self._type.width(f'≥ {end}', self._type.tick) for t in tiles if t.scale for end in t.scale.ends]
         right = GAP + _BAR + 4 + max(ends) if self._shared else 0
@@ -123,7 +122,7 @@ class Sheet:
             span = min(-(-(_LEAST_IMAGE + GAP) // self._step), slots) * self._step - GAP
             across = min(span, highest * columns / rows)
             self._image = across, across * rows / columns
-        widest = max((self._type.width(part, 1) for part in parts), default=1.0)
+        widest = max([1.0, *(self._type.width(part, 1) for tile in tiles for part in tile.parts)])
         self._size = max(min(self._type.body, self._slot / widest), SMALLEST)
 
     def _fold(self, parts: Sequence[str], room: float, size: float, bold: bool = False) -> list[_Text]:
