@@ -139,7 +139,7 @@ class FeatMapVisualizer(Visualizer):
         heats = sum(len(item) if item.kind in ('heat', 'concepts') else 1 for item in maps)
         while True:
             size = max(view.shape)
-            fits = fitting(view.picture(image), heats, self.look, plain)
+            fits = fitting(view.picture(image), heats, self.look, view.image_shape, plain)
             if fits >= size:
                 return view
             view = View.of(image.shape[:2], fits, window)

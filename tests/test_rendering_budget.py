@@ -33,15 +33,22 @@ def test_flat_pictures_take_nothing():
     assert bytes_a_pixel(np.full((300, 400, 3), 7, np.uint8)) == 0
 
 
-@pytest.mark.parametrize(('maps', 'noise'), [(3, 40), (5, 12)])
-def test_a_noisy_photograph_is_drawn_smaller(tmp_path, maps, noise):
-    image = grainy(960, 1280, noise)
-    items = [feature_map(RAMP, geometry=ImageGeometry.whole((960, 1280)), layer=f'l{n}') for n in range(maps)]
+@pytest.mark.parametrize(('shape', 'maps', 'noise'), [((960, 1280), 3, 25), ((960, 1280), 5, 8), ((1300, 1700), 9, 20)])
+def test_a_noisy_photograph_is_drawn_smaller(tmp_path, shape, maps, noise):
+    image = grainy(*shape, noise)
+    items = [feature_map(RAMP, geometry=ImageGeometry.whole(shape), layer=f'l{n}') for n in range(maps)]
     rendering = FeatMapVisualizer().draw_maps(image, items)
     save_image(rendering.image, tmp_path / 'a.png')
     assert 5.5e6 < (tmp_path / 'a.png').stat().st_size < 8e6
     assert 640 <= rendering.panels[0].width < 1280
-    assert FeatMapVisualizer(panel_size=1280).view(image, None, items).shape == (960, 1280)  # what is asked for is done
+    # What is asked for is done.
+    assert max(FeatMapVisualizer(panel_size=1280).view(image, None, items).shape) == 1280
+
+
+def test_a_small_image_keeps_its_size():
+    image = grainy(640, 1024, 40)
+    items = [feature_map(RAMP, geometry=ImageGeometry.whole((640, 1024)))] * 20
+    assert FeatMapVisualizer().view(image, None, items).shape == (640, 1024)
 
 
 def test_a_calm_photograph_keeps_its_size():

@@ -6,10 +6,11 @@ import math
 
 import numpy as np
 
+from featmap.crop import PANEL_SIZE
 from featmap.rendering.panels import Look
 
 LIMIT = 7.4e6  # bytes of the PNG, so that labels and the error of the estimate stay within 8 MB
-_LEAST = 640  # pixels; a panel that is shorter shows too little
+_LEAST, _LEAST_SMALL = 640, 1024  # pixels; shorter panels of a large image show too little, small images are kept
 _ROWS = 96
 
 
@@ -26,18 +27,26 @@ def bytes_a_pixel(picture: np.ndarray, strength: float = 1.0) -> float:
     return 3 / 8 * min(_entropy(lower[:, 1:] - lower[:, :-1]), _entropy(lower - upper))
 
 
-def fitting(picture: np.ndarray, heats: int, look: Look, plain: int = 1) -> int:
-    """The longer side, in pixels, at which an (H, W, 3) picture and so many panels of it under heat stay within bounds,
-    beside so many plain ones.
+def fitting(picture: np.ndarray, heats: int, look: Look, image_shape: tuple[int, int], plain: int = 1) -> int:
+    """The longer side at which panels of an (H, W, 3) picture stay within bounds, in pixels.
 
-    That of the picture where they do already, or where it is short.
+    That of the picture where they do already. Never less than 640, or 1024 where the image, of ``image_shape``
+    (height, width), is itself no longer than a panel.
+
+    Args:
+        picture: The image at the size of a panel, RGB uint8.
+        heats: Panels under heat.
+        look: How they look.
+        image_shape: Height and width of the original.
+        plain: Panels of the picture itself.
     """
     pixels, longest = picture.shape[0] * picture.shape[1], max(picture.shape[:2])
-    if longest <= _LEAST or 3 * pixels * (plain + heats) <= LIMIT:
+    least = _LEAST if max(image_shape) > PANEL_SIZE else _LEAST_SMALL
+    if longest <= least or 3 * pixels * (plain + heats) <= LIMIT:
         return longest
     under = bytes_a_pixel(look.backdrop(picture), 1 - look.opacity) if heats else 0.0
     need = pixels * (plain * bytes_a_pixel(picture) + heats * under)
-    return longest if need <= LIMIT else max(math.floor(longest * 0.99 * math.sqrt(LIMIT / need)), _LEAST)
+    return longest if need <= LIMIT else max(math.floor(longest * 0.99 * math.sqrt(LIMIT / need)), least)
 
 
 def _entropy(differences: np.ndarray) -> float:
