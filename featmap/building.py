@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,6 @@ from featmap.reducers import build_reducer
 from featmap.reducers.base import AnyReducer
 from featmap.registry import VISUALIZERS
 from featmap.visualizer import FeatMapVisualizer
-
-_numbers = itertools.count()
 
 
 def reducer_of(options: Run) -> AnyReducer:
@@ -68,21 +65,20 @@ def visualizer_of(options: Run, given: set[str], save_dir: str | Path | None) ->
         cfg.setdefault('save_dir', str(save_dir))
     if backends or 'vis_backends' in given:
         cfg['vis_backends'] = backends
-    # MMEngine hands out the existing instance for a name that is taken, whatever the new arguments say.
-    cfg.setdefault('name', f'featmap-{next(_numbers)}')
+    kind = cfg.pop('type')
     try:
         for backend in backends:
             _check_backend(backend)
-        if isinstance(cfg['type'], str):
-            # Looked up here: building by name would start at the default scope, which another library may have set.
-            cfg['type'] = VISUALIZERS.get(cfg['type']) or cfg['type']
-        visualizer = VISUALIZERS.build(cfg)
+        maker = VISUALIZERS.get(kind) if isinstance(kind, str) else kind
+        if maker is None:
+            raise KeyError(f'{kind} is not registered in VISUALIZERS of featmap')
+        # Not by the registry, which keeps what it builds for ever, hands out the existing one for a name that is taken,
+        # and after an error keeps a lock, for which every other thread would wait.
+        visualizer = maker(**{'name': 'featmap', **cfg})
     except (KeyError, TypeError, RuntimeError) as error:
         raise OptionError(f'the visualizer {options.output.visualizer} cannot be built: {error}') from error
     if not hasattr(visualizer, 'draw_maps'):
-        raise OptionError(
-            f'the visualizer {cfg["type"]} cannot draw feature maps: expected FeatMapVisualizer or a subclass'
-        )
+        raise OptionError(f'the visualizer {kind} cannot draw feature maps: expected FeatMapVisualizer or a subclass')
     return visualizer
 
 
