@@ -59,11 +59,12 @@ def draw_match(picture: np.ndarray, match: Match, view: View | None = None) -> n
         (FALSE, detections.boxes[false], [f'false: {detections.name(d)} {detections.scores[d]:.2f}' for d in false]),
         (MISSED, truth.boxes[missed], [f'missed: {classes[index]}' for index in missed]),
     ]
-    width = line_width(picture.shape)
+    large = min(picture.shape[:2]) >= _LEAST_SIDE
+    width = max(line_width(picture.shape), 2 if large else 1)  # a thinner line is lost between its edges
     for style, boxes, _ in groups:
         for left, top, right, bottom in np.round(view.boxes(boxes[view.shows(boxes)])).astype(int).tolist():
             _rectangle(picture, (left, top, right, bottom), style, width)
-    if min(picture.shape[:2]) >= _LEAST_SIDE:
+    if large:
         tagged = [(style, boxes, texts) for style, boxes, texts in groups if texts]
         _draw_tags(picture, tagged[::-1], view)  # what went wrong chooses its places first
     return picture
