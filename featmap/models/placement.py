@@ -26,7 +26,7 @@ from featmap.models.pipeline import TestPipeline
 # Transforms that are known to write down what they do, as long as one of a kind runs, in this order.
 _RESIZE = {'Resize', 'FixScaleResize', 'FixShapeResize', 'ResizeShortestEdge'}
 _LETTERBOX = (['YOLOv5KeepRatioResize', 'LetterResize'], ['LetterResize'])
-_STACKS = ('mmcv', 'mmdet', 'mmyolo')
+_STACKS = {'mmcv', 'mmdet', 'mmengine', 'mmyolo'}
 # A step that is drawn by lot must not look steady by chance: of two ends that are equally likely, once in 2^15.
 _REPEATS = {True: 15, False: 2}
 # Pixels of the network input. What is known to be told rounds sizes to whole pixels; what just happens to be right does
@@ -50,7 +50,7 @@ class Placement:
         self._pipeline = pipeline
         self._network_input = network_input
         self._preprocessor = preprocessor
-        self._trusted = _is_plain(pipeline) and type(preprocessor).__module__.startswith(_STACKS)
+        self._trusted = _is_plain(pipeline) and _is_of_a_stack(preprocessor)
         self._checked = False
         self._known: dict[tuple[int, int], ImageGeometry | GeometryError] = {}
 
@@ -122,13 +122,17 @@ _WAY_OUT = 'take it out of the test pipeline (--cfg-options), or use one that sc
 def _is_plain(pipeline: TestPipeline) -> bool:
     """Whether nothing runs but one resize and one pad, of the kinds that write down what they do."""
     names = [name for name, _ in pipeline.steps[1:-1]]
-    if not all(type(step).__module__.startswith(_STACKS) for _, step in pipeline.steps):
+    if not all(_is_of_a_stack(step) for _, step in pipeline.steps):
         return False
     if names in _LETTERBOX:
         return True
     if names and names[-1] == 'Pad':
         names.pop()
     return len(names) <= 1 and set(names) <= _RESIZE
+
+
+def _is_of_a_stack(part: Any) -> bool:
+    return type(part).__module__.partition('.')[0] in _STACKS
 
 
 def _is_steady(run: Callable[[Any], np.ndarray], argument: Any, drawn: bool) -> bool:

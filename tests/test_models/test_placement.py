@@ -13,6 +13,7 @@ from mmengine.registry import MODELS, TRANSFORMS
 from mmengine.structures import InstanceData
 
 from featmap.errors import GeometryError
+from featmap.models.config import load_config
 from featmap.models.detector import Detector
 from featmap.models.placement import Placement
 from featmap.sources import read_image
@@ -284,3 +285,41 @@ def test_the_shipped_detector_is_taken_at_its_word_after_three_probes(monkeypatc
     assert seen == [1] * 4
     assert detector.prepare([image[:500]]).places[0].told
     assert seen == [1] * 5
+
+
+def overlap(box: np.ndarray, others: np.ndarray) -> float:
+    """The largest intersection over union of a box with others."""
+    corner = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
+    shared = np.clip(corner[1] - corner[0], 0, None).prod(axis=1)
+    areas = (box[2:] - box[:2]).prod(), (others[:, 2:] - others[:, :2]).prod(axis=1)
+    return float((shared / (areas[0] + areas[1] - shared)).max())
+
+
+def test_a_real_head_finds_the_same_through_pipelines_that_do_not_tell_the_truth():
+    """Of the shipped detector: what it finds in an image that is scaled twice, and in the middle of it, mirrored."""
+    image = read_image(DEMO_IMAGE)
+    large = {**RESIZE, 'scale': (640, 640)}
+    pipelines = (
+        [large, {**PAD, 'size': (640, 640)}],
+        [{**RESIZE, 'scale': (900, 900)}, large, {**PAD, 'size': (640, 640)}],
+        [large, {**CROP, 'crop_size': (480, 352)}, FLIP, PAD | {'size': (512, 512)}],
+    )
+    found, places = [], []
+    cfg = load_config(CONFIG)
+    for steps in pipelines:
+        pipeline = cfg.test_dataloader.dataset.pipeline
+        steps = [
+            {**step, 'type': f'mmdet.{step["type"]}' if '.' not in step['type'] else step['type']} for step in steps
+        ]
+        cfg.test_dataloader.dataset.pipeline = [pipeline[0], *steps, pipeline[-1]]
+        detector = Detector(cfg, CHECKPOINT, device='cpu')
+        batch = detector.prepare([image])
+        found.append(detector.predict(batch)[0].boxes)
+        places.append(batch.places[0])
+    assert [place.told for place in places] == [True, False, False]
+    assert len(found[0]) > 12
+    assert np.mean([overlap(box, found[1]) > 0.85 for box in found[0]]) > 0.85
+    left, top, right, bottom = places[2].geometry.visible
+    within = [box for box in found[0] if (box > (left, top, left, top)).all() and (box < (right, bottom) * 2).all()]
+    assert len(within) > 6
+    assert np.mean([overlap(box, found[2]) > 0.75 for box in within]) > 0.75
