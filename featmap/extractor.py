@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from featmap.calibration import energy
 from featmap.errors import DrawError, LayerError, MissingOpError, OptionError, nearest
 from featmap.geometry import Cells, ImageGeometry
 from featmap.layers import Target, resolve
@@ -18,7 +19,7 @@ from featmap.layouts import Map, maps_of
 from featmap.meaning import SCORE, Meaning
 from featmap.models.detector import Batch, Detector
 from featmap.models.heads import Meanings
-from featmap.placement import Placement
+from featmap.placement import Mirrored, Placement
 from featmap.recorder import ActivationRecorder
 from featmap.reducers import reduce
 from featmap.reducers.base import AnyReducer, shows
@@ -51,6 +52,7 @@ class MapExtractor:
         label: The reducer's name for labels.
         boxes: Whether to ask for detections; without them the forward ends at the last wanted layer.
         keep_features: Whether to keep the full (C, h, w) of each map too, on the host.
+        calibrated: Whether maps are placed by what :meth:`mirror` measures, or else shows of the first image.
     """
 
     def __init__(
@@ -61,12 +63,14 @@ class MapExtractor:
         label: str,
         boxes: bool = True,
         keep_features: bool = False,
+        calibrated: bool = False,
     ) -> None:
         self.detector = detector
         self.reducer = reducer
         self.label = label
         self.boxes = boxes
         self.keep_features = keep_features
+        self.calibrated = calibrated
         self.targets: list[Target] = resolve(detector.model, names)
         self._meanings = Meanings(detector.model, detector.classes)
         self._check_names()
@@ -103,6 +107,39 @@ class MapExtractor:
         """Show the layers' output on an image to a reducer that is fitted on a whole run."""
         self._run(image, self._scout)
 
+    def mirror(self, image: np.ndarray) -> None:
+        """Compare what an image and its two mirror images show, for ``placement.calibrate``.
+
+        Three forwards, which end at the last wanted layer. See :mod:`featmap.calibration`.
+        """
+        _check_image(image)
+        batch = self.detector.prepare([image], contiguous=True)
+        self.placement.compare(*(self._energies(batch, dimension) for dimension in (None, -1, -2)))
+
+    def _energies(self, batch: Batch, dimension: int | None) -> Mirrored:
+        """What the layers answer to the input, or to it mirrored along a dimension, mirrored back."""
+        found: Mirrored = {}
+        geometry, (height, width) = batch.geometries[0], batch.input_shape
+
+        def measure(target: Target, output: Any) -> None:
+            for path, features, _, cells in self._maps_in(target, output):
+                rows, columns = features.shape[1:]
+                (sy, sx), (oy, ox) = cells.stride, cells.offset
+                features = features if dimension is None else features.flip(dimension)
+                inside = geometry.content_cells((rows, columns), cells.stride, cells.offset)
+                plane = energy(features[:, inside[0], inside[1]].float().cpu().numpy())
+                slack = (rows - height / sy + 2 * oy, columns - width / sx + 2 * ox)
+                found[target, recorder.calls(target) - 1, path] = (plane, slack)
+
+        recorder = ActivationRecorder(self.detector.model, self.targets, measure, stop_early=True)
+        self._batch = batch if dimension is None else replace(batch, inputs=batch.inputs.flip(dimension))
+        try:
+            with self.placement.watched(self._batch.inputs, recorder.calls):
+                self.detector.predict(self._batch, recorder)
+        finally:
+            self._batch = None
+        return found
+
     def _check_names(self) -> None:
         """Refuse class names that no target has, before an image costs anything."""
         wanted = getattr(self.reducer, 'names', ())
@@ -118,8 +155,10 @@ class MapExtractor:
                 )
 
     def _run(self, image: np.ndarray, recorder: ActivationRecorder) -> tuple[tuple[FeatureMap, ...], Detections | None]:
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise OptionError(f'expected an RGB image of shape (H, W, 3) and uint8, got {image.shape} of {image.dtype}')
+        _check_image(image)
+        if self.calibrated and not self.placement.calibrated:
+            self.mirror(image)
+            self.placement.calibrate()
         # A run that is repeated in another memory layout would show its maps twice.
         self._batch = self.detector.prepare([image], contiguous=recorder is self._scout)
         self._refused = {}
@@ -231,6 +270,11 @@ def _described(kind: str, channels: tuple[int | None, ...], meaning: Meaning) ->
     if kind != 'heat' or not meaning.attributes or None in channels:
         return ()
     return tuple(f'channel {channel} ({meaning.describe(channel)})' for channel in channels if channel is not None)
+
+
+def _check_image(image: np.ndarray) -> None:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise OptionError(f'expected an RGB image of shape (H, W, 3) and uint8, got {image.shape} of {image.dtype}')
 
 
 @lru_cache(maxsize=64)

@@ -14,6 +14,7 @@ from mmengine.config import Config
 from torch import nn
 
 from featmap.building import reducer_label, reducer_of, visualizer_of
+from featmap.calibration import IMAGES as CALIBRATION_IMAGES
 from featmap.errors import OptionError
 from featmap.extractor import MapExtractor
 from featmap.ground_truth import open_ground_truth
@@ -110,6 +111,7 @@ class FeatMapInferencer:
             reducer_label(self.options),
             what.boxes,
             self._keep_features,
+            calibrated=what.placement == 'calibrated',
         )
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -229,6 +231,7 @@ class FeatMapInferencer:
             bgr: As for a call.
         """
         with self._lock:
+            self.extractor.placement.nominal()
             self._learn(list(each_image(images, bgr, self.options.inputs.max_pixels)), skip)
             self._learned = True
 
@@ -286,6 +289,13 @@ class FeatMapInferencer:
         )
 
     def _learn(self, items: Sequence[np.ndarray | Source], skip: tuple[type[Exception], ...] = ()) -> None:
+        if self.extractor.calibrated and not self.extractor.placement.calibrated:
+            for item in items[:CALIBRATION_IMAGES]:
+                try:
+                    self.extractor.mirror(pixels_of(item))
+                except skip:
+                    continue  # drawing meets it again, and reports it
+            self.extractor.placement.calibrate()
         if getattr(self.reducer, 'needs_fit', False):
             for item in items:
                 try:

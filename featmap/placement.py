@@ -1,20 +1,24 @@
-"""``Placement``: how the cells of each recorded map lie in the network input, as the model itself says."""
+"""``Placement``: how the cells of each recorded map lie in the network input, as the model itself shows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 from torch import Tensor, nn
 
-from featmap.geometry import Cells, Place, nominal_stride
+from featmap.calibration import Displacement
+from featmap.geometry import Cells, Offset, Place, nominal_stride
 from featmap.layers import Target
 from featmap.layouts import Map
 from featmap.tracing import PlaceTrace
 
 Output = tuple[Target, int, str]
 """One output of a layer: target, number of the call, and path as text."""
+Mirrored = dict[Output, tuple[np.ndarray, tuple[float, float]]]
+"""Outputs' energies on image content, and by how many rows and columns a map is longer than the input."""
 
 
 @dataclass
@@ -40,6 +44,9 @@ class Placement:
         self._size = (0, 0)
         self._trace: PlaceTrace | None = None
         self._calls: Callable[[Target], int] = lambda target: 1
+        self._displaced: dict[Output, Displacement] = {}
+        self._shifts: dict[Output, Offset] = {}
+        self.calibrated = False
 
     @contextmanager
     def watched(self, inputs: Tensor, calls: Callable[[Target], int]) -> Iterator[None]:
@@ -85,4 +92,24 @@ class Placement:
             elif stride := self._trace.stride(found.features):
                 self._now.cells[output] = Cells(stride, known=True)
         guess = Cells(nominal_stride(self._size, (found.features.shape[-2], found.features.shape[-1])))
-        return self._now.cells.get(output, guess)
+        cells = self._now.cells.get(output, guess)
+        oy, ox = self._shifts.get(output, (0.0, 0.0))
+        return replace(cells, offset=(cells.offset[0] + oy, cells.offset[1] + ox)) if oy or ox else cells
+
+    def nominal(self) -> None:
+        """Forget what was measured."""
+        self._displaced, self._shifts, self.calibrated = {}, {}, False
+
+    def compare(self, straight: Mirrored, across: Mirrored, upended: Mirrored) -> None:
+        """Take in what one image shows, and what its two mirror images do, mirrored back."""
+        for output, (plane, slack) in straight.items():
+            if output in across and output in upended:
+                displaced = self._displaced.setdefault(output, Displacement())
+                displaced.rows.observe(plane.T, upended[output][0].T, slack[0])
+                displaced.columns.observe(plane, across[output][0], slack[1])
+
+    def calibrate(self) -> None:
+        """From now on, place the cells by what was compared, within what the arithmetic of the operations allows."""
+        places = {output: place for seen in self._seen.values() for output, place in seen.places.items()}
+        self._shifts = {output: each.offset(places.get(output)) for output, each in self._displaced.items()}
+        self.calibrated = bool(self._shifts)

@@ -29,6 +29,7 @@ FLOORS = [
     ['layers'],
     ['layouts'],
     ['tracing'],
+    ['calibration'],
     ['placement'],
     ['recorder'],
     ['reducers'],

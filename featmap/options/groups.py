@@ -106,6 +106,12 @@ class What:
         'use the basis of `pca` in this file; `--save-basis` writes one',
         rules=(with_reducer('pca'),),
     )
+    placement: str = option(
+        'nominal', one_of('P', 'nominal', 'calibrated'),
+        '`calibrated` draws maps where the model looked, which mirror images of up to eight images of the run tell '
+        '(three forwards each), and not on `nominal` cells, from which convolutions stray by up to half a cell',
+        '`nominal`',
+    )  # fmt: skip
     score_thr: float = option(0.3, number('S', 0, 1), 'draw detections from this score up', '0.3', rules=(WITH_BOXES,))
     gt: str | None = option(
         None, read_file(),
