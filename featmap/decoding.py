@@ -48,6 +48,7 @@ _AS_STORED: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     8: lambda upright: upright[::-1].swapaxes(0, 1),
 }
 _ORIENTATION, _BITS, _PHOTOMETRIC, _PLANAR, _TILE_WIDTH, _TILE_HEIGHT = 274, 258, 262, 284, 322, 323
+_YCBCR = 6  # of _PHOTOMETRIC
 
 VIDEO = 'a video, which is not supported: extract frames first (ffmpeg -i VIDEO frames/%05d.png)'
 _ORDER = 'the order of the arguments is IMG CONFIG CHECKPOINT'
@@ -73,7 +74,7 @@ _KINDS = (
     (rb'\xff\xd8|\x89PNG|GIF8|BM|P[1-7]\s|RIFF....WEBP', 'an image that is damaged or cut off'),
 )
 
-_bomb_check_lock = threading.RLock()
+_globals_lock = threading.RLock()
 
 
 def decode_image(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -162,12 +163,26 @@ def _explained(name: str, data: bytes) -> Iterator[None]:
 def _no_bomb_check() -> Iterator[None]:
     # Pillow warns at 89 and refuses at 179 megapixels, less than aerial and slide images have. Its
     # limit is one global variable, so it is lifted for as short a time as possible.
-    with _bomb_check_lock:
+    with _globals_lock:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
             yield
         finally:
             Image.MAX_IMAGE_PIXELS = limit
+
+
+@contextlib.contextmanager
+def _libtiff() -> Iterator[None]:
+    # Pillow's own reader, of what is not compressed, takes three bytes for each pixel, though four may share two of
+    # them, and in older versions four.
+    from PIL import TiffImagePlugin
+
+    with _globals_lock:
+        before, TiffImagePlugin.READ_LIBTIFF = TiffImagePlugin.READ_LIBTIFF, True
+        try:
+            yield
+        finally:
+            TiffImagePlugin.READ_LIBTIFF = before
 
 
 @functools.lru_cache(maxsize=1)
@@ -186,6 +201,10 @@ def _open(file: IO[bytes], name: str, max_pixels: int) -> Image.Image:
         except UnidentifiedImageError:
             file.seek(0)
             image = Image.open(file, formats=_others())
+        if getattr(image, 'tag_v2', {}).get(_PHOTOMETRIC) == _YCBCR:
+            file.seek(0)
+            with _libtiff():
+                image = Image.open(file, formats=('TIFF',))
     _check_size(image.size, 'pixels', name, max_pixels)
     width, height = image.size
     if width * height == 0:

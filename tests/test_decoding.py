@@ -32,6 +32,26 @@ def with_tag(tiff: bytes, tag: int, value: int) -> bytes:
     return tiff[: start + 8] + struct.pack('<H', value) + tiff[start + 10 :]
 
 
+def ycbcr_tiff(width: int, height: int, shared: int, data: bytes) -> bytes:
+    """An uncompressed TIFF of luma blocks and chroma that ``shared`` x ``shared`` pixels have in common."""
+    short, long = 3, 4
+    bits = 8 + 2 + 12 * 10 + 4
+    tags = [
+        (256, short, 1, width),
+        (257, short, 1, height),
+        (258, short, 3, bits),
+        (259, short, 1, 1),
+        (262, short, 1, 6),
+        (273, long, 1, bits + 6),
+        (277, short, 1, 3),
+        (278, short, 1, height),
+        (279, long, 1, len(data)),
+        (530, short, 2, shared << 16 | shared),
+    ]
+    entries = b''.join(struct.pack('<HHII', *tag) for tag in tags)
+    return struct.pack('<2sHIH', b'II', 42, 8, len(tags)) + entries + struct.pack('<I3H', 0, 8, 8, 8) + data
+
+
 def lab_red() -> Image.Image:
     transform = ImageCms.buildTransform(ImageCms.createProfile('sRGB'), ImageCms.createProfile('LAB'), 'RGB', 'LAB')
     return ImageCms.applyTransform(Image.new('RGB', (8, 8), RED), transform)
@@ -67,6 +87,8 @@ def animated(kind: str) -> bytes:
         pytest.param(encode(Image.new('CMYK', (8, 8), (0, 255, 255, 0)), 'JPEG'), RED, 2, id='cmyk jpeg'),
         pytest.param(encode(Image.new('CMYK', (8, 8), (0, 255, 255, 0)), 'TIFF'), RED, 0, id='cmyk tiff'),
         pytest.param(encode(Image.new('RGB', (8, 8), RED).convert('YCbCr'), 'TIFF'), RED, 2, id='ycbcr'),
+        pytest.param(ycbcr_tiff(8, 8, 1, bytes([76, 85, 255]) * 64), RED, 2, id='whole ycbcr'),
+        pytest.param(ycbcr_tiff(8, 8, 2, bytes([76] * 4 + [85, 255]) * 16), RED, 2, id='ycbcr with shared chroma'),
         pytest.param(encode(lab_red(), 'TIFF'), RED, 6, id='lab'),
         pytest.param(animated('GIF'), RED, 0, id='animated gif'),
         pytest.param(animated('WEBP'), RED, 0, id='animated webp'),

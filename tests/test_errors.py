@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from featmap import errors
-from featmap.errors import FeatMapError, first_line, nearest
+from featmap.errors import FeatMapError, FeatMapWarning, first_line, nearest
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def test_every_error_is_a_featmap_error_and_prints_its_plain_text():
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
     assert len(kinds) >= 10
     for kind in kinds:
-        assert issubclass(kind, FeatMapError)
+        assert issubclass(kind, (FeatMapError, FeatMapWarning))
         assert str(kind("no 'x' here")) == "no 'x' here"
 
 

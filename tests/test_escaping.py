@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -48,7 +49,10 @@ def test_nothing_in_a_line_is_markup(text):
 def test_a_line_can_have_a_style():
     file = io.StringIO()
     tell(Console(file=file, force_terminal=True, color_system='standard'), 'x\x07', 'red')
-    assert file.getvalue() == '\x1b[31mx\\x07\x1b[0m\n'
+    printed = file.getvalue()
+    assert printed.startswith('\x1b[31mx\\x07')
+    # Whether the end of the line is within the style is rich's own affair.
+    assert re.sub(r'\x1b\[\d+m', '', printed) == 'x\\x07\n'
 
 
 @pytest.mark.parametrize(
@@ -67,6 +71,6 @@ def test_an_unexpected_error_is_escaped_too(capsys, monkeypatch):
     def fail(*_):
         raise RuntimeError('\x1b[2Jgone\nmore')
 
-    monkeypatch.setattr('featmap.command.run', fail)
+    monkeypatch.setattr('featmap.command.draw', fail)
     assert main(['a', 'b', 'c']) == 2
     assert capsys.readouterr().err == 'featmap: unexpected RuntimeError: \\x1b[2Jgone; --debug shows where\n'

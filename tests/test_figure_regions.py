@@ -60,7 +60,7 @@ def test_segments_are_coloured_on_the_image_and_bordered_on_panels(draw):
     over = [axes_of(figure, label)[0].images[1] for label in ('image', 'panel')]
     for picture, middle in zip(over, (128, 0)):
         colors = np.asarray(picture.get_array())
-        assert picture.get_extent() == [0, 48, 32, 0]
+        assert tuple(picture.get_extent()) == (0, 48, 32, 0)
         rows, columns = colors.shape[:2]
         assert colors[rows // 2, columns // 4, 3] == middle
         assert colors[rows // 2, columns * 5 // 8, 3] == middle

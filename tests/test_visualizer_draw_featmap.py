@@ -106,25 +106,36 @@ def test_a_constant_map_is_flat_where_interpolation_rounds(value, size):
     ('channels', 'topk', 'arrangement'), [(8, 5, (2, 3)), (8, 8, (3, 3)), (3, 6, (2, 3)), (2, 1, (1, 1))]
 )
 def test_the_grid_of_channels_is_that_of_mmengine(channels, topk, arrangement, overlay):
+    """MMEngine puts the panels together with matplotlib, of which some versions displace pixels by up to three.
+
+    So the grid says which channel stands where, and MMEngine's picture of that channel alone what it looks like.
+    """
     height, width = 72, 90
-    maps = features(channels, 24, 30) if overlay else features(channels, height, width)
+    maps = F.interpolate(features(channels, 6, 8)[None], (24, 30) if overlay else (height, width), mode='bicubic')[0]
     image = None if overlay is None else photo(*overlay)
     ours = draw(maps, image, None, topk, arrangement)
     theirs = Visualizer.draw_featmap(maps, image, None, topk, arrangement)
+    alone = [Visualizer.draw_featmap(maps[channel : channel + 1], image) for channel in range(channels)]
     assert ours.shape == theirs.shape == (height * arrangement[0], width * arrangement[1], 3)
-    found = difference(ours, theirs)
+    seen = set()
     for index in range(arrangement[0] * arrangement[1]):
         row, column = divmod(index, arrangement[1])
         panel = (slice(row * height, (row + 1) * height), slice(column * width, (column + 1) * width))
         if index < min(topk, channels):
-            # Below the channel's number, which each writes its own way. Matplotlib rounds once more.
-            assert found[panel][20:].max() <= 5
-            assert (found[panel][20:] > 2).mean() < 1e-3
+            # Below the channel's number, which each writes its own way.
+            far = [difference(theirs[panel], one)[20:].mean() for one in alone]
+            channel = int(np.argmin(far))
+            seen.add(channel)
+            assert all(far[channel] < 0.7 * other for each, other in enumerate(far) if each != channel)
+            found = difference(ours[panel], alone[channel])[20:]
+            assert found.max() <= 4
+            assert (found > 2).mean() < 1e-3
             assert (ours[panel][2:14, 2:40] > 200).mean() > 0.3
             assert (ours[panel][2:14, 2:40] < 100).any()
         else:
             assert (ours[panel] == 255).all()
-            assert (theirs[panel] == 255).all()
+            assert (theirs[panel][3:, 3:] == 255).all()
+    assert len(seen) == min(topk, channels)
 
 
 # Upsampled from 3 to 4 cells an axis, the outer cells are drawn 1.375 times each and the middle one 1.25 times.

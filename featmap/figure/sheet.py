@@ -239,9 +239,10 @@ class Sheet:
         axes.set(xticks=[], yticks=[])
         axes.patch.set_visible(False)
         frame = None if tile is None else tile.frame
-        axes.spines[:].set_visible(frame is not None)
-        if frame is not None:
-            axes.spines[:].set(color=frame, linewidth=1.5)
+        for spine in axes.spines.values():
+            spine.set_visible(frame is not None)
+            if frame is not None:
+                spine.set(color=frame, linewidth=1.5)
 
     def _write(self, figure: Figure, x: float, bottom: float, texts: Sequence[_Text]) -> None:
         across, down = figure.get_size_inches() * 72
