@@ -120,7 +120,7 @@ NO_BASIS = {
 def test_a_file_that_holds_no_basis(tmp_path, content):
     path = tmp_path / 'other.npz'
     path.write_bytes(content)
-    with pytest.raises(SourceError, match=r"other\.npz' holds no basis.*save_basis") as caught:
+    with pytest.raises(SourceError, match=r"other\.npz' holds no basis.*write one with save_basis") as caught:
         build_reducer('pca', basis=str(path))
     assert '\n' not in str(caught.value)
 

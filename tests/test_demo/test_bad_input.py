@@ -41,7 +41,7 @@ def write_bad_images(folder):
         ([IMAGE, CONFIG, IMAGE], ['demo.jpg']),
         ([IMAGE, 'mmdet::retinanet/retinanet_r18_fpn_1x_coco.py', CHECKPOINT], ['yolov5_n_demo.pth']),
         ([IMAGE, *DETECTOR, '--target-layers', 'neck.outlayers'],
-         ["'neck.outlayers'", 'nearest: neck.out_layers, ', '--preview-model']),
+         ["'neck.outlayers'", 'nearest: neck.out_layers.', '--preview-model']),
         ([IMAGE, *DETECTOR, '--target-layers', 'neck.out_layers'],
          ['ModuleList', 'never run', 'neck.out_layers.0, neck.out_layers.1, neck.out_layers.2']),
         ([IMAGE, *DETECTOR, '--target-layers', 'neck[7]'], ['neck', '[7]', '[0], [1], [2]']),

@@ -153,7 +153,7 @@ def test_exif_rotation_is_applied_once(run, photo, tmp_path):
 def test_preview_lists_layers_with_names_to_pass(run):
     done = run(IMAGE, *DETECTOR, '--preview-model')
     assert done.status == 0
-    rows = {line.split()[0]: line for line in done.out.splitlines() if line.strip()}
+    rows = {line.removeprefix('●').split()[0]: line for line in done.out.splitlines() if line.strip()}
     assert '×' in rows['neck.out_layers.2']
     assert rows['neck.out_layers'].split()[-1] == 'never'
     assert 'Conv2d' in rows['bbox_head.head_module.convs_pred.0']

@@ -61,7 +61,7 @@ class TestDevice:
     @pytest.mark.parametrize(
         ('device', 'available', 'count', 'expected'),
         [
-            ('cuda:7', False, 0, 'there is no device cuda:7: PyTorch .* sees 0 CUDA devices here; use --device cpu'),
+            ('cuda:7', False, 0, "there is no device cuda:7: PyTorch .* sees 0 CUDA devices here; use device='cpu'"),
             ('cuda', False, 1, 'there is no device cuda: PyTorch .* sees 0 CUDA devices'),
             ('cuda:2', True, 2, 'there is no device cuda:2: PyTorch .* sees 2 CUDA devices'),
             ('gpu', False, 0, "the device 'gpu' cannot be used: .*; use cpu or cuda:0"),
