@@ -14,19 +14,19 @@ from mmengine.config import Config
 from torch import nn
 
 from featmap.building import reducer_label, reducer_of, visualizer_of
-from featmap.calibration import IMAGES as CALIBRATION_IMAGES
 from featmap.errors import OptionError
 from featmap.extractor import MapExtractor
 from featmap.ground_truth import open_ground_truth
 from featmap.images import AnyImage, each_image, is_one, pixels_of
 from featmap.layers import Target
+from featmap.learning import Learning
 from featmap.matching import Match, match
 from featmap.models.build import is_none
 from featmap.models.config import load_config, parse_cfg_options
 from featmap.models.detector import Detector
 from featmap.options import OPTIONS, Run
+from featmap.reducers.base import AnyReducer
 from featmap.rendering.normalize import Range
-from featmap.rendering.scales import run_range
 from featmap.results import Result
 from featmap.sources import Source
 from featmap.storage import SavedImage, versions
@@ -79,7 +79,7 @@ class FeatMapInferencer:
         # Opened before the model is loaded, which takes longer than to see that there is nothing.
         gt = self.options.what.gt
         self.truth = None if gt is None else open_ground_truth(gt)
-        self.reducer = reducer_of(self.options)
+        reducer = reducer_of(self.options)
         self.visualizer = visualizer_of(self.options, {*cfg.get('featmap', {}), *asked.given}, save_dir)
         settings = self.options.model
         self.detector = Detector(
@@ -93,21 +93,20 @@ class FeatMapInferencer:
         )
         if self.truth is not None:
             self.truth.use(self.detector.classes)
-        self.extractor = self._extractor()
-        self.run: Range | None = None
-        self._learned = False
-        self._others: dict[str, FeatMapInferencer] = {}
+        self.extractor = self._extractor(reducer)
+        self._learning = Learning(self.extractor, self.visualizer.look.norm)
+        self._others: list[tuple[Run, FeatMapInferencer]] = []
         self._lock = threading.RLock()
         self._complete = True
         for note in self.notes:
             warnings.warn(note, stacklevel=2)
 
-    def _extractor(self) -> MapExtractor:
+    def _extractor(self, reducer: AnyReducer) -> MapExtractor:
         what = self.options.what
         return MapExtractor(
             self.detector,
             what.target_layers,
-            self.reducer,
+            reducer,
             reducer_label(self.options),
             what.boxes,
             self._keep_features,
@@ -145,6 +144,16 @@ class FeatMapInferencer:
         return self.detector.model
 
     @property
+    def reducer(self) -> AnyReducer:
+        """What makes planes of maps."""
+        return self.extractor.reducer
+
+    @property
+    def run(self) -> Range | None:
+        """The range of all maps of a run, for the norm ``run``; None for any other, and before a run."""
+        return self._learning.run
+
+    @property
     def targets(self) -> list[Target]:
         """The layers that are drawn."""
         return self.extractor.targets
@@ -169,8 +178,7 @@ class FeatMapInferencer:
             return self.with_options(**options)(images, step, bgr=bgr)
         items = list(each_image(images, bgr, self.options.inputs.max_pixels))
         with self._lock:
-            if not self._learned:
-                self._learn(items)
+            self._learning.see(items)
             results = [self.draw(item, step + number) for number, item in enumerate(items)]
         return results[0] if is_one(images) else results
 
@@ -188,33 +196,38 @@ class FeatMapInferencer:
         for name in options:
             if name in OPTIONS and OPTIONS[name].group == 'model':
                 raise OptionError(f'{name} is of the model, which is loaded: build another FeatMapInferencer')
-        key = repr(sorted(options.items(), key=lambda item: item[0]))
-        if key not in self._others:
-            if len(self._others) >= _MOST_OTHERS:
-                self._others.pop(next(iter(self._others)))
-            self._others[key] = self._other(Run.of(options))
-        return self._others[key]
+        asked = Run.of(options)
+        with self._lock:
+            known = next((other for run, other in self._others if run == asked), None)
+            if known is None:
+                known = self._other(asked)
+                self._others = [*self._others[1 - _MOST_OTHERS :], (asked, known)]
+            return known
 
     def _other(self, asked: Run) -> FeatMapInferencer:
         other = object.__new__(FeatMapInferencer)
-        other.__dict__.update(self.__dict__, _complete=False, _others={})
+        other.__dict__.update(self.__dict__, _complete=False, _others=[])
         other._asked = asked.over(self._asked)
         own = self._config.get('featmap', {})
         # What this call leaves without an effect was asked for by another one.
         other.options = replace(other._asked.above(own), given=asked.given).check()
-        if self.options.what.reducing != other.options.what.reducing:
-            other.reducer, other._learned = reducer_of(other.options), False
         if 'gt' in asked.given:
             other.truth = None if other.options.what.gt is None else open_ground_truth(other.options.what.gt)
             if other.truth is not None:
                 other.truth.use(self.detector.classes)
-        if self.options.scale != other.options.scale:
-            other.run, other._learned = None, False
         visualizer = visualizer_of(other.options, {*own, *other._asked.given}, self._save_dir)
         if 'vis_backends' not in asked.given:
             visualizer._vis_backends = self.visualizer._vis_backends
         other.visualizer = visualizer
-        other.extractor = other._extractor()
+        mine, theirs = self.options.what, other.options.what
+        alike = mine.target_layers == theirs.target_layers and mine.reducing == theirs.reducing
+        # A reducer that learns is shared once it has: two would spoil each other's basis before.
+        shares = alike and self._learning.has_basis
+        other.extractor = other._extractor(self.reducer if shares else reducer_of(other.options))
+        if mine.target_layers == theirs.target_layers and mine.placement == theirs.placement:
+            other.extractor.placement = self.extractor.placement
+        norm = visualizer.look.norm
+        other._learning = self._learning.shared(other.extractor, norm) if alike else Learning(other.extractor, norm)
         other._complete = True
         return other
 
@@ -231,9 +244,10 @@ class FeatMapInferencer:
             bgr: As for a call.
         """
         with self._lock:
-            self.extractor.placement.nominal()
-            self._learn(list(each_image(images, bgr, self.options.inputs.max_pixels)), skip)
-            self._learned = True
+            self._learning.forget()
+            self._learning.see(list(each_image(images, bgr, self.options.inputs.max_pixels)), skip)
+            self._learning.keep()
+            self._others = []
 
     def draw(self, image: np.ndarray | Source, step: int = 0) -> Result:
         """Draw one image: (H, W, 3) RGB uint8, or a source to read it from."""
@@ -287,26 +301,3 @@ class FeatMapInferencer:
             run_range=(self.run.low, self.run.high, self.run.noise) if self.run else None,
             truth=result.match.truth if result.match else None,
         )
-
-    def _learn(self, items: Sequence[np.ndarray | Source], skip: tuple[type[Exception], ...] = ()) -> None:
-        if self.extractor.calibrated and not self.extractor.placement.calibrated:
-            for item in items[:CALIBRATION_IMAGES]:
-                try:
-                    self.extractor.mirror(pixels_of(item))
-                except skip:
-                    continue  # drawing meets it again, and reports it
-            self.extractor.placement.calibrate()
-        if getattr(self.reducer, 'needs_fit', False):
-            for item in items:
-                try:
-                    self.extractor.observe(pixels_of(item))
-                except skip:
-                    continue  # drawing meets it again, and reports it
-            self.reducer.fit()  # type: ignore[attr-defined]
-        if self.visualizer.look.norm.kind == 'run':
-            self.run = None
-            for item in items:
-                try:
-                    self.run = run_range(self.extractor.maps(pixels_of(item)), self.run)
-                except skip:
-                    continue

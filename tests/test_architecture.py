@@ -48,7 +48,7 @@ FLOORS = [
     ['storage'],
     ['results'],
     ['extractor'],
-    ['building'],
+    ['building', 'learning'],
     ['inferencer'],
     ['preview'],
     ['extras'],

@@ -79,6 +79,41 @@ def test_what_was_learned_serves_calls_that_leave_it_as_it_is() -> None:
     np.testing.assert_array_equal(vis(IMAGE, alpha=1.0).image, learned.image)
 
 
+def test_what_a_call_learns_for_itself_leaves_what_was_learned() -> None:
+    dark, turned = IMAGE // 3, np.ascontiguousarray(IMAGE[:, ::-1])
+    vis = build(target_layers=['neck'], channel_reduction='pca', components=2)
+    held = vis.with_options(alpha=0.1)
+    vis.learn([IMAGE, dark])
+    learned = vis(dark).maps[0].values
+    np.testing.assert_array_equal(vis(dark, colorbar=True).maps[0].values, learned)
+    for use in (held, vis.with_options(target_layers=['neck', 'backbone']), vis.with_options(components=3)):
+        use(turned)
+        np.testing.assert_array_equal(vis(dark).maps[0].values, learned)
+    np.testing.assert_array_equal(vis(dark, alpha=0.1).maps[0].values, learned)
+
+
+def test_a_range_of_a_run_is_that_of_the_layers_that_are_drawn() -> None:
+    dark = IMAGE // 3
+    vis = build(target_layers=['neck'], channel_reduction='squeeze_mean', norm='run')
+    before = vis.with_options(alpha=0.1)
+    vis.learn([IMAGE, dark])
+    assert vis.with_options(alpha=0.1) is not before
+    assert vis.with_options(alpha=0.1).run == vis.with_options(colorbar=True).run == vis.run
+    drawn = (vis(dark, alpha=0.1, colorbar=True), vis(dark))
+    assert len({each.rendering.panels[1].label for each in drawn}) == 1
+    expected = build(target_layers=['backbone'], channel_reduction='squeeze_mean', norm='run')
+    vis(dark, target_layers=['backbone'])
+    expected(dark)
+    assert vis.with_options(target_layers=['backbone']).run == expected.run != vis.run
+
+
+def test_layers_that_are_written_alike_are_told_apart(vis: FeatMapInferencer) -> None:
+    layers = [vis.model.backbone.stem.activate, vis.model.backbone.stage1[0].activate]
+    assert repr(layers[0]) == repr(layers[1])
+    found = [names(vis(IMAGE, target_layers=[layer])) for layer in layers]
+    assert found == [['backbone.stem.activate'], ['backbone.stage1.0.activate']]
+
+
 def test_a_model_that_is_built_already() -> None:
     cfg = load_config(YOLOV5, SMALL)
     model = build_model(cfg, random_weights=True)
@@ -129,6 +164,8 @@ def test_setting_what_does_nothing_is_an_error(vis: FeatMapInferencer) -> None:
         vis.targt = ['neck']
     with pytest.raises(AttributeError):
         vis.targets = ['neck']
+    with pytest.raises(AttributeError):
+        vis.reducer = None
 
 
 def test_it_is_one_line(vis: FeatMapInferencer) -> None:
