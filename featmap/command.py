@@ -62,7 +62,7 @@ def draw(run: Run, loaded: Callable[[], None] | None = None) -> int:
     extras = Extras(output, sources)
     paths: list[Path | None] = [None] * len(sources)
     if not output.preview_model:
-        if output.out_file == '-':
+        if output.out_file == '-' and output.out_dir is None:
             _check_stdout(sources)
         elif not output.show or output.out_dir or output.out_file:
             paths = list(plan_outputs(sources, output.out_file, output.out_dir, f'.{output.format}'))
@@ -90,7 +90,7 @@ def _check_stdout(sources: Sequence[Source]) -> None:
     if len(sources) > 1:
         raise OptionError(f'{written("out_file", "-")} takes one picture, and there are {len(sources)} images')
     if sys.stdout.isatty():
-        raise OptionError(f'{written("out_file", "-")} writes a PNG, and standard output is a terminal: use a pipe')
+        raise OptionError(f'{written("out_file", "-")} writes a picture, and standard output is a terminal: use a pipe')
 
 
 def _tell_own_warnings(notes: Console) -> None:
@@ -186,24 +186,37 @@ class _Drawing:
             tell(self.notes, f'featmap: {truth.note}')
 
     def _one(self, source: Source, path: Path | None, step: int, taken: set[Path]) -> None:
-        result = self.inferencer.draw(source, step)
+        result, output = self.inferencer.draw(source, step), self.run.output
+        if output.out_file == '-' and len(result.renderings) > 1:
+            raise OptionError(
+                f'{written("out_file", "-")} takes one picture, and this one has {len(result.renderings)} pages: use '
+                f'{written("out_dir")}, or draw fewer channels'
+            )
         for reason in result.refused:
             if reason not in self.refused:
                 self.refused.add(reason)
                 tell(self.notes, f'featmap: not drawn: {reason}', 'red')
         if result.match is not None:
             self.counts.append(result.match.counts)
-        output = self.run.output
         files = self.extras.save(self.inferencer, result, step)
         if path is not None:
             files += result.save_pages(path, taken, output.quality)
         elif output.out_file == '-':
-            sys.stdout.buffer.write(encode_image(result.image, f'.{output.format}', quality=output.quality))
-            sys.stdout.buffer.flush()
+            _to_stdout(encode_image(result.image, f'.{output.format}', quality=output.quality))
         for each in files:
             tell(self.out, each)
         if output.show:
             self.inferencer.visualizer.show(result.image, win_name=source.name)
+
+
+def _to_stdout(data: bytes) -> None:
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        # What is left in the buffer would fail once more when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise OutputError(f'the picture cannot be written to standard output: {error.strerror}') from error
 
 
 def _has_display() -> bool:

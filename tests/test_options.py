@@ -211,6 +211,9 @@ def test_two_runs_do_not_share_their_visualizer_dict():
         ({'channel_reduction': 'kmeans', 'colormap': 'hot'}, 'colormap has no effect'),
         ({'channel_reduction': ['l2', {'type': 'kmeans', 'k': 3}], 'symmetric': True}, 'symmetric has no effect'),
         ({'boxes': False, 'score_thr': 0.5}, 'score_thr has no effect with boxes=False'),
+        ({'boxes': False, 'score_thr': 0}, 'score_thr has no effect with boxes=False'),
+        ({'background': 'none', 'alpha': 0}, "alpha has no effect with background='none'"),
+        ({'channel_reduction': None, 'topk': -1, 'colormap': 'hot'}, 'colormap has no effect with topk=-1'),
     ],
 )
 def test_what_would_have_no_effect_is_refused(values, said):
@@ -226,7 +229,8 @@ def test_what_would_have_no_effect_is_refused(values, said):
         {'channel_reduction': ['kmeans', 'l2'], 'symmetric': True},
         {'channel_reduction': 'nmf', 'norm': 'layer', 'components': 4},
         {'channel_reduction': 'mine', 'norm': 'layer'},
-        {'channel_reduction': None, 'topk': 3, 'abs': True},
+        {'channel_reduction': None, 'topk': 3, 'abs': True, 'colorbar': True},
+        {'channel_reduction': None, 'topk': -1, 'norm': '0,1'},
         {'symmetric': False, 'channel_reduction': 'pca'},
     ],
 )

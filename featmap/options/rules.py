@@ -41,9 +41,12 @@ def not_with_reducer(*names: str) -> Rule:
         kind = reducers_in(last)[-1] if last != [] else None
         if kind == 'pca' and _as_planes(last, run.what.components):
             kind = 'pca as planes'
+        if kind is None and run.what.topk < 0:
+            kind = 'as_image'
         if kind not in names:
             return None
-        return f'has no effect with {written("channel_reduction", kind.partition(" ")[0])}, whose colours are its own'
+        chosen = ('topk', -1) if last is None else ('channel_reduction', kind.partition(' ')[0])
+        return f'has no effect with {written(*chosen)}, whose colours are its own'
 
     return Rule('channel_reduction', why)
 
@@ -62,7 +65,7 @@ def with_option(name: str) -> Rule:
     """It says more of another option, which has to be given."""
 
     def why(run: Run) -> str | None:
-        return None if run[name] not in (None, False, ()) else f'goes with {written(name)}'
+        return None if run.asks(name) else f'goes with {written(name)}'
 
     return Rule(name, why)
 
@@ -97,7 +100,8 @@ CROP_WITH_BOXES = Rule('boxes', _crop_to_a_box)
 
 def _suffix_says(run: Run) -> str | None:
     if run.output.out_file in (None, '-'):
-        return None
+        shown = run.output.show and not (run.output.out_file or run.output.out_dir)
+        return f'has no effect with {written("show")}, which alone writes no file' if shown else None
     return f'is for folders: the name {run.output.out_file!r} says the format'
 
 

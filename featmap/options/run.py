@@ -88,6 +88,11 @@ class Run:
         """The value of an option."""
         return getattr(getattr(self, OPTIONS[name].group), name)
 
+    def asks(self, name: str) -> bool:
+        """Whether an option says anything: 0 does, but not None, False or no value at all."""
+        value = self[name]
+        return value is not None and value is not False and value != ()
+
     def values(self, *groups: str) -> dict[str, Any]:
         """The values of all options of these groups by name; of every group where none is named."""
         return {name: self[name] for name, item in OPTIONS.items() if not groups or item.group in groups}
@@ -110,10 +115,12 @@ class Run:
             OptionError: for the first option that would have none, with the reason.
         """
         if self.output.preview_model:
-            for name in self.given - _PREVIEW:
-                raise OptionError(f'{written(name)} has no effect with {written("preview_model")}, which draws nothing')
+            for name in OPTIONS:
+                if name in self.given - _PREVIEW:
+                    said = written(name, False) if self[name] is False else written(name)
+                    raise OptionError(f'{said} has no effect with {written("preview_model")}, which draws nothing')
         for name, item in OPTIONS.items():
-            if name in self.given and self[name] not in (None, False, ()):
+            if name in self.given and self.asks(name):
                 for rule in item.rules:
                     open_yet = not config and rule.reads not in self.given and 'config' in OPTIONS[rule.reads].places
                     if not open_yet and (reason := rule.why(self)):

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from featmap.command import _to_stdout
+from featmap.errors import OutputError
 from tests.conftest import CHECKPOINT, CONFIG, IMAGE, SCRIPT, files_under
 
 DETECTOR = (str(CONFIG), str(CHECKPOINT))
@@ -39,6 +41,22 @@ def test_standard_output_takes_one_picture(run, photo):
     done = run(photo, photo, *DETECTOR, '--out-file', '-')
     assert done.status == 2
     assert '--out-file - takes one picture, and there are 2 images' in done.error
+
+
+def test_standard_output_takes_one_page(run, photo):
+    options = ('--target-layers', 'neck[1]', '--channels', 'all', '--no-boxes', '--out-file', '-')
+    done = run(photo, *DETECTOR, *options)
+    assert (done.status, done.out) == (2, '')
+    assert '--out-file - takes one picture, and this one has 2 pages: use --out-dir' in done.error
+
+
+def test_a_pipe_that_is_closed_is_told_in_a_line(monkeypatch):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, 'w') as broken:
+        monkeypatch.setattr(sys, 'stdout', broken)
+        with pytest.raises(OutputError, match='cannot be written to standard output: Broken pipe'):
+            _to_stdout(bytes(10))
 
 
 def test_a_refused_layer_is_named_and_the_others_are_drawn(run, photo):
