@@ -132,12 +132,10 @@ def _not_found(text: str, path: Path) -> str:
             return f"the config file '{text}' does not exist, nor does its folder"
         return f"the config file '{text}' does not exist{_inside(path.parent, like=path.name)}"
     known = {**_all_packaged(), **_own_configs()}
-    if not known:
-        return f"the config '{text}' does not exist, and neither mmyolo nor mmdet is installed"
-    return (
-        f"the config '{text}' is neither a file nor a packaged config; "
-        f'nearest: {_quoted(_nearest_configs(text, known))}'
-    )
+    absent = [scope for scope in SCOPES if importlib.util.find_spec(scope) is None]
+    nearest_known = f'; nearest: {_quoted(_nearest_configs(text, known))}' if known else ''
+    more = f'; more come with {" and ".join(absent)}: {package_of(absent[0])}' if absent else ''
+    return f"the config '{text}' is neither a file nor a packaged config{nearest_known}{more}"
 
 
 def _nearest_configs(text: str, known: dict[str, Path]) -> list[str]:

@@ -15,10 +15,10 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-from featmap.errors import MissingOpError, MissingPackageError
+from featmap.errors import MissingOpError
+from featmap.models.packages import missing_package
 
 EXTENSION = 'mmcv._ext'
-INSTALL_LITE = 'pip install mmcv-lite==2.0.1'
 INSTALL_FULL = 'pip install -U openmim && mim install "mmcv==2.0.1"'
 
 
@@ -32,13 +32,13 @@ def ensure_ops() -> bool:
         Whether the stand-in is in use.
 
     Raises:
-        MissingPackageError: mmcv is not installed at all.
+        MissingPackageError: no mmcv is installed at all.
     """
     present = sys.modules.get(EXTENSION)
     if present is not None:
         return _is_stand_in(present)
     if importlib.util.find_spec('mmcv') is None:
-        raise MissingPackageError(f'mmcv is not installed: {INSTALL_LITE}')
+        raise missing_package('mmcv', 'an OpenMMLab config')
     mmcv = importlib.import_module('mmcv')
     if importlib.util.find_spec(EXTENSION) is not None:
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import re
 
@@ -11,6 +12,7 @@ _REQUIREMENTS = {
     # OpenMMLab's own, by the scope that configs use
     'mmaction': 'mmaction2',
     'mmcls': 'mmpretrain',
+    'mmcv': 'mmcv-lite==2.0.1',
     'mmdet': '"mmdet>=3.2,<4.0"',
     'mmdet3d': 'mmdet3d',
     'mmocr': 'mmocr',
@@ -44,6 +46,10 @@ _REQUIREMENTS = {
     'yaml': 'pyyaml',
 }
 
+# What the extra brings. Its mmcv-lite would overwrite a full mmcv, whose owner gets the packages one by one.
+DETECTORS = ('mmdet', 'mmyolo', 'mmcv')
+_EXTRA = '"featmap[mm]"'
+
 # The same packages by the name that pip knows them by, e.g. 'scikit-image' or 'mmsegmentation'.
 _MODULES = {
     requirement: module for module, requirement in _REQUIREMENTS.items() if re.fullmatch(r'[\w-]+', requirement)
@@ -66,7 +72,8 @@ def package_of(name: str) -> str | None:
     Args:
         name: e.g. ``mmrotate``, ``skimage.measure`` or ``scikit-image``.
     """
-    requirement = _REQUIREMENTS.get(_module_of(name))
+    module = _module_of(name)
+    requirement = _EXTRA if module in DETECTORS and not _has_full_mmcv() else _REQUIREMENTS.get(module)
     return f'pip install {requirement}' if requirement else None
 
 
@@ -97,6 +104,14 @@ def missing_name(error: BaseException) -> str | None:
             return name
         current = current.__cause__ or current.__context__
     return None
+
+
+def _has_full_mmcv() -> bool:
+    try:
+        importlib.metadata.version('mmcv')
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _module_of(name: str) -> str:

@@ -81,7 +81,7 @@ def test_a_module_that_someone_else_put_there_is_left_alone(monkeypatch):
 def test_without_mmcv_it_says_what_to_install(monkeypatch):
     monkeypatch.delitem(sys.modules, 'mmcv._ext', raising=False)
     monkeypatch.setitem(sys.modules, 'mmcv', None)
-    with pytest.raises(MissingPackageError, match=r'pip install mmcv-lite==2\.0\.1'):
+    with pytest.raises(MissingPackageError, match=r'pip install "featmap\[mm\]"'):
         ensure_ops()
 
 

@@ -1,3 +1,5 @@
+from importlib import metadata
+
 import pytest
 
 from featmap.errors import MissingPackageError
@@ -20,6 +22,16 @@ from featmap.models.packages import missing_name, missing_package, package_of
 )
 def test_package_of(name, command):
     assert package_of(name) == command
+
+
+@pytest.mark.parametrize('name', ['mmdet', 'mmyolo', 'mmyolo.models'])
+def test_detectors_come_with_the_extra_unless_that_would_overwrite_a_full_mmcv(name, tmp_path, monkeypatch):
+    installed = list(metadata.distributions(name='mmcv'))
+    assert (package_of(name) == 'pip install "featmap[mm]"') == (not installed)
+    (tmp_path / 'mmcv-2.1.0.dist-info').mkdir()
+    (tmp_path / 'mmcv-2.1.0.dist-info' / 'METADATA').write_text('Metadata-Version: 2.1\nName: mmcv\nVersion: 2.1.0\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    assert package_of(name).startswith(f'pip install "{name.partition(".")[0]}>=')
 
 
 def test_missing_package_says_who_wants_what_and_how_to_get_it():
