@@ -35,7 +35,7 @@ def scheme(name: str, how: int = cv2.INTER_LINEAR) -> Callable[[np.ndarray], np.
 @names
 def test_what_metainfo_says_is_what_is_measured(name):
     found = measure(scheme(name), SCHEMES[name][0])
-    assert max(difference(geometry_of(name), found.geometry)) < 0.12  # pixels of the input
+    assert max(difference(geometry_of(name), found.geometry)) < 0.16  # pixels of the input
     assert found.residual < 0.25
     assert found.geometry.flip == flips_of(name)
     assert found.geometry.visible == geometry_of(name).visible
@@ -45,7 +45,7 @@ def test_what_metainfo_says_is_what_is_measured(name):
 @pytest.mark.parametrize('how', [cv2.INTER_CUBIC, cv2.INTER_AREA, cv2.INTER_LANCZOS4])
 @pytest.mark.parametrize('name', ['letterbox', 'letterbox of a wide image', 'turned by half, right and bottom pad'])
 def test_any_interpolation(name, how):
-    assert max(difference(geometry_of(name), measure(scheme(name, how), SCHEMES[name][0]).geometry)) < 0.12
+    assert max(difference(geometry_of(name), measure(scheme(name, how), SCHEMES[name][0]).geometry)) < 0.16
 
 
 def test_the_nearest_pixel_is_taken_for_what_it_is():
@@ -167,7 +167,7 @@ def test_what_cannot_be_measured_is_refused(run, message):
 
 def test_grey_probes_alone():
     outputs = [scheme('letterbox')(probe) for probe in probe_images((375, 500))]
-    assert max(difference(geometry_of('letterbox'), fit(outputs, (375, 500)).geometry)) < 0.12
+    assert max(difference(geometry_of('letterbox'), fit(outputs, (375, 500)).geometry)) < 0.16
 
 
 def test_a_ramp_is_exact_on_average():
@@ -206,3 +206,17 @@ class TestDifference:
     def test_nothing_in_common(self):
         left, right = (ImageGeometry((9, 200), (9, 200), crop=crop) for crop in ((0, 0, 50, 9), (60, 0, 90, 9)))
         assert difference(left, right) == (np.inf, np.inf)
+
+
+# Sizes at which the grey levels of the ramps, the pixels that the resize takes and those that are looked at beat.
+@pytest.mark.parametrize(
+    ('image', 'resized'),
+    [((640, 1024), (800, 1280)), ((2156, 1450), (1617, 1088)), ((2097, 1494), (1573, 1120)), ((78, 1589), (52, 1059))],
+)
+def test_no_pattern_of_pixels_is_taken_for_a_bend(image, resized):
+    found = measure(lambda probe: cv2.resize(probe, resized[::-1]).transpose(2, 0, 1), image)
+    assert (
+        max(difference(ImageGeometry(image, resized, (resized[1] / image[1], resized[0] / image[0])), found.geometry))
+        < 0.75
+    )
+    assert found.residual < 0.75 * (0.5 + image[1] / resized[1] / 2 + max(image) / 1020)
