@@ -383,7 +383,7 @@ def test_a_lack_of_rights_is_said(tmp_path, monkeypatch, target):
         list_sources(str(tmp_path / target))
 
 
-@pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='needs named pipes')
+@pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='needs named pipes; runs on Linux and macOS')
 def test_a_pipe_is_read_once(tmp_path):
     os.mkfifo(tmp_path / 'pipe')
     writer = threading.Thread(target=(tmp_path / 'pipe').write_bytes, args=(png_bytes(),), daemon=True)
