@@ -43,8 +43,7 @@ def _explained(error: Exception, path: Path) -> FeatMapError:
         line = _line_of(error)
         where = f', line {line}' if line else ''
         return ConfigError(f"syntax error in the config '{at_fault}'{where}: {_reason(error)}")
-    if isinstance(error.__context__ if isinstance(error, UnboundLocalError) else error, RecursionError):
-        # MMEngine 0.10.3 fails once more when it tidies up.
+    if isinstance(error, RecursionError):
         return ConfigError(f"the config '{path}' inherits from itself through its _base_")
     absent = _absent_base(error)
     if absent is not None:
