@@ -4,25 +4,38 @@
 from __future__ import annotations
 
 import argparse
+import io
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from demo_scenes.demo_image import OBJECTS
-from demo_scenes.scene import masks_of
+from demo_scenes.demo_image import OBJECTS, draw_demo_image
+from demo_scenes.scene import CLASSES, draw_scene, masks_of
 from PIL import Image
 
 from featmap import FeatMapInferencer
 from featmap.decoding import decode_image
 from featmap.masks import Masks
+from featmap.results import Result
 from featmap.structures import Detections
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / 'configs' / 'demo' / 'yolov5_n_demo.py'
 CHECKPOINT = ROOT / 'demo' / 'yolov5_n_demo.pth'
 DEMO = ROOT / 'demo' / 'demo.jpg'
+MOST_BYTES = 250_000
+NECK: dict[str, Any] = {'target_layers': ['neck'], 'channel_reduction': 'squeeze_mean'}
+LARGE_SEED, LARGE_SIZE = 3, (4000, 3000)
+CROP = '1150,900,1650,1250'
+CHINESE = ('热气球', '风筝', '帆船', '灯塔', '房屋', '树', '鱼', '球')
 
-GALLERY: dict[str, dict[str, Any]] = {
+# Drawn on a smaller image, so that labels can still be read when the picture is shown small.
+SMALL: dict[str, dict[str, Any]] = {
     'squeeze_mean': {'channel_reduction': 'squeeze_mean'},
     'select_max': {'channel_reduction': 'select_max'},
     'pixel_max': {'channel_reduction': 'pixel_max'},
@@ -38,23 +51,36 @@ GALLERY: dict[str, dict[str, Any]] = {
     'eigen': {'channel_reduction': 'eigen'},
     'nmf': {'channel_reduction': 'nmf', 'components': 4, 'arrangement': (2, 3)},
     'kmeans': {'channel_reduction': 'kmeans', 'components': 4},
-    'norm_layer': {'channel_reduction': 'squeeze_mean', 'norm': 'layer', 'colorbar': True, 'target_layers': ['neck']},
+    'norm_layer': {**NECK, 'norm': 'layer', 'colorbar': True},
+    'grey': {'channel_reduction': 'squeeze_mean', 'colormap': 'viridis', 'colorbar': True},
+    'class_maps': {
+        'target_layers': ['bbox_head'], 'channels': ['balloon:score'], 'norm': '0,1', 'colorbar': True, 'boxes': True,
+    },
 }  # fmt: skip
 
 
-def draw(options: dict[str, Any], width: int) -> Image.Image:
-    """The demo picture drawn with these options, ``width`` pixels wide."""
-    settings = {'target_layers': ['neck[0]'], 'boxes': False, **options}
-    vis = FeatMapInferencer(CONFIG, CHECKPOINT, **settings)
-    # Drawn on a smaller image, so that labels can still be read when the picture is shown small.
-    pixels = decode_image(DEMO.read_bytes(), DEMO.name)
-    small = Image.fromarray(pixels).resize((pixels.shape[1] // 2, pixels.shape[0] // 2), Image.Resampling.LANCZOS)
-    result = vis(np.asarray(small))
-    assert not isinstance(result, list)
-    picture = Image.fromarray(result.image)
-    if picture.width > width:
-        picture = picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS)
-    return picture
+def demo_pixels() -> np.ndarray:
+    """The demo image, (H, W, 3) RGB."""
+    return decode_image(DEMO.read_bytes(), DEMO.name)
+
+
+def run(image: Any, **options: Any) -> Result:
+    """One image through the shipped detector."""
+    result = FeatMapInferencer(CONFIG, CHECKPOINT, **options)(image)
+    assert isinstance(result, Result)
+    return result
+
+
+def draw_small(options: dict[str, Any]) -> Image.Image:
+    """The demo image at half its size, its finest output of the neck drawn with these options."""
+    pixels = demo_pixels()
+    half = Image.fromarray(pixels).resize((pixels.shape[1] // 2, pixels.shape[0] // 2), Image.Resampling.LANCZOS)
+    return Image.fromarray(run(half, **{'target_layers': ['neck[0]'], 'boxes': False, **options}).image)
+
+
+def draw_demo() -> Image.Image:
+    """The README's picture."""
+    return Image.fromarray(run(DEMO, **NECK).image)
 
 
 def draw_masks() -> Image.Image:
@@ -63,8 +89,8 @@ def draw_masks() -> Image.Image:
     It finds boxes only, so the masks are the true shapes of the demo image's objects, handed to the visualizer as a
     detector's would be.
     """
-    vis = FeatMapInferencer(CONFIG, CHECKPOINT, target_layers=['neck'], channel_reduction='squeeze_mean', boxes=False)
-    pixels = decode_image(DEMO.read_bytes(), DEMO.name)
+    vis = FeatMapInferencer(CONFIG, CHECKPOINT, **NECK, boxes=False)
+    pixels = demo_pixels()
     shapes, labels = masks_of(OBJECTS, pixels.shape[:2])
     masks = Masks.of(shapes, pixels.shape[:2])
     found = Detections(
@@ -81,33 +107,99 @@ def draw_masks() -> Image.Image:
     return Image.fromarray(vis.visualizer.draw_maps(pixels, maps, found, title='true shapes').image)
 
 
+def draw_names() -> Image.Image:
+    """Chinese class names; needs a font that has them, such as fonts-noto-cjk."""
+    vis = FeatMapInferencer(CONFIG, CHECKPOINT, target_layers=['neck[1]'])
+    result = vis(demo_pixels())
+    assert isinstance(result, Result)
+    assert result.predictions is not None
+    found = replace(result.predictions, classes=CHINESE)
+    return Image.fromarray(vis.visualizer.draw_maps(result.original, result.maps, found, title='演示图片.jpg').image)
+
+
+def draw_truth() -> Image.Image:
+    """The demo image's ground truth beside a threshold that lets false boxes through."""
+    _, boxes, labels = draw_demo_image()
+    return draw_with_truth(DEMO, (1024, 640), boxes, labels, target_layers=['neck[0]'], score_thr=0.1)
+
+
+@lru_cache
+def large_scene() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A scene of the size of a photograph: its pixels, its boxes and their labels."""
+    return draw_scene(LARGE_SEED, LARGE_SIZE)
+
+
+def draw_large(**options: Any) -> Image.Image:
+    """Twelve megapixels with objects of 16 to 200 pixels, most of which the network's input does not show."""
+    pixels, boxes, labels = large_scene()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / 'photo.png'
+        Image.fromarray(pixels).save(path, compress_level=1)
+        if not options:
+            return Image.fromarray(run(path, **NECK).image)
+        return draw_with_truth(path, LARGE_SIZE, boxes, labels, **options)
+
+
+def draw_with_truth(
+    path: Path, size: tuple[int, int], boxes: np.ndarray, labels: np.ndarray, **options: Any
+) -> Image.Image:
+    """An image with its ground truth, which is given as a COCO file."""
+    coco = {
+        'images': [{'id': 1, 'file_name': path.name, 'width': size[0], 'height': size[1]}],
+        'categories': [{'id': number, 'name': name} for number, name in enumerate(CLASSES)],
+        'annotations': [
+            {'id': number, 'image_id': 1, 'category_id': int(label), 'bbox': [float(x1), float(y1), float(x2 - x1),
+             float(y2 - y1)], 'iscrowd': 0}
+            for number, ((x1, y1, x2, y2), label) in enumerate(zip(boxes, labels))
+        ],
+    }  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / 'truth.json'
+        file.write_text(json.dumps(coco), encoding='utf-8')
+        return Image.fromarray(run(path, **{'channel_reduction': 'squeeze_mean', **options}, gt=str(file)).image)
+
+
+def draw_column() -> Image.Image:
+    """A figure of a single column, as it is printed at 300 dots an inch."""
+    file = io.BytesIO()
+    result = run(DEMO, **{**NECK, 'target_layers': ['backbone', 'neck']})
+    result.figure(width=3.4).savefig(file, format='png', dpi=300)
+    return Image.open(file).convert('RGB')
+
+
+PICTURES: dict[str, tuple[Callable[[], Image.Image], int, int]] = {
+    **{f'gallery/{name}': (partial(draw_small, options), 1200, 82) for name, options in SMALL.items()},
+    'gallery/masks': (draw_masks, 1400, 84),
+    'gallery/names': (draw_names, 1400, 84),
+    'gallery/ground_truth': (draw_truth, 1400, 80),
+    'gallery/large': (draw_large, 1400, 74),
+    'gallery/small_objects': (
+        partial(draw_large, target_layers=['neck[0]'], crop=CROP, interpolation='nearest', grid=True), 1400, 82,
+    ),
+    'gallery/column': (draw_column, 1020, 76),
+    'demo_neck': (draw_demo, 1400, 86),
+}  # fmt: skip
+"""Of each picture how it is drawn, its greatest width in pixels and its quality."""
+
+
 def main() -> None:
     """Write every picture."""
+    names = {name.rpartition('/')[2]: name for name in PICTURES}
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--out', type=Path, default=ROOT / 'docs' / 'images', help='folder (default: docs/images)')
-    parser.add_argument('--only', nargs='+', choices=[*GALLERY, 'masks', 'demo_neck'], help='some of the pictures')
+    parser.add_argument('--only', nargs='+', choices=names, default=list(names), help='some of the pictures')
     args = parser.parse_args()
     (args.out / 'gallery').mkdir(parents=True, exist_ok=True)
-    for name, options in GALLERY.items():
-        if not args.only or name in args.only:
-            path = args.out / 'gallery' / f'{name}.jpg'
-            draw(options, 1200).save(path, quality=82, optimize=True)
-            print(path)
-    if not args.only or 'masks' in args.only:
-        picture = draw_masks()
-        path = args.out / 'gallery' / 'masks.jpg'
-        picture.resize((1400, round(picture.height * 1400 / picture.width)), Image.Resampling.LANCZOS).save(
-            path, quality=84, optimize=True
-        )
-        print(path)
-    if not args.only or 'demo_neck' in args.only:
-        vis = FeatMapInferencer(CONFIG, CHECKPOINT, target_layers=['neck'], channel_reduction='squeeze_mean')
-        result = vis(DEMO)
-        assert not isinstance(result, list)
-        picture = Image.fromarray(result.image)
-        size = (1400, round(picture.height * 1400 / picture.width))
-        path = args.out / 'demo_neck.jpg'
-        picture.resize(size, Image.Resampling.LANCZOS).save(path, quality=86, optimize=True)
+    for name in args.only:
+        draw, width, quality = PICTURES[names[name]]
+        picture = draw()
+        if picture.width > width:
+            size = (width, round(picture.height * width / picture.width))
+            picture = picture.resize(size, Image.Resampling.LANCZOS)
+        path = args.out / f'{names[name]}.jpg'
+        picture.save(path, quality=quality, optimize=True)
+        if path.stat().st_size > MOST_BYTES:
+            raise SystemExit(f'{path} has {path.stat().st_size} bytes: lower its width or its quality')
         print(path)
 
 
