@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from featmap.tracing.rules import tensors_in
+
 # Heads make their priors in the type of what they are given, and decode by them.
 _DECODERS = ('predict_by_feat', 'refine_bboxes')
 # Of DETRs: coordinates are 0 to 1 of the image, and each layer's are made of those before.
@@ -62,7 +64,7 @@ def _single(method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
     def run(*args: Any, **kwargs: Any) -> Any:
         args, kwargs = _as_float(args), _as_float(kwargs)
-        device = next((each.device.type for each in _tensors((args, kwargs))), 'cpu')
+        device = next((each.device.type for each in tensors_in((args, kwargs))), 'cpu')
         with torch.autocast(device, enabled=False):
             return method(*args, **kwargs)
 
@@ -76,13 +78,3 @@ def _as_float(value: Any) -> Any:
     if type(value) in (tuple, list):
         return type(value)(_as_float(each) for each in value)
     return {key: _as_float(each) for key, each in value.items()} if type(value) is dict else value
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for each in value:
-            yield from _tensors(each)
-    elif type(value) is dict:
-        yield from _tensors(list(value.values()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -11,7 +12,9 @@ from featmap.rendering.tags import place_tags
 from featmap.rendering.text import draw_lines, font_size, line_height, text_width
 from featmap.structures import Detections
 
-_LEAST_SIDE = 100  # pixels; tags would cover a smaller image
+LEAST_SIDE = 100
+"""Pixels; tags would cover a smaller picture."""
+
 _BRIGHT = 0.95  # the value of HSV
 _SCREEN, _LARGEST_TAG = 1280, 20  # pixels
 
@@ -64,22 +67,34 @@ def draw_boxes(image: np.ndarray, detections: Detections, tags: bool = True) -> 
         if tags:  # a white edge sets the box off the image; on a heat map it would hide what is there
             cv2.rectangle(picture, (left, top), (right, bottom), (255, 255, 255), line + 2, cv2.LINE_AA)
         cv2.rectangle(picture, (left, top), (right, bottom), color, line, cv2.LINE_AA)
-    if tags and min(image.shape[:2]) >= _LEAST_SIDE:
-        _draw_tags(picture, detections, order[::-1])  # the best chooses its place first
+    if tags:
+        order = order[::-1]  # the best chooses its place first
+        texts = [f'{detections.name(index)} {detections.scores[index]:.2f}' for index in order]
+        colors = [color_of(detections, int(detections.labels[index])) for index in order]
+        draw_tags(picture, detections.boxes[order], texts, colors)
     return picture
 
 
-def _draw_tags(picture: np.ndarray, detections: Detections, order: np.ndarray) -> None:
-    """Write class and score on a plate at the corner of each box; :func:`place_tags` chooses which."""
+def draw_tags(
+    picture: np.ndarray, boxes: np.ndarray, texts: Sequence[str], colors: Sequence[tuple[int, int, int]]
+) -> None:
+    """Write each text on a plate of its RGB colour at the corner of its box, where :func:`place_tags` finds room.
+
+    The first chooses its place first, and is written first. On a small picture, which they would cover, there are none.
+
+    Args:
+        picture: (H, W, 3) RGB uint8, which is written to.
+        boxes: (N, 4) x1 y1 x2 y2 in pixels of the picture.
+        texts: N of them.
+        colors: Likewise.
+    """
     height, width = picture.shape[:2]
+    if min(height, width) < LEAST_SIDE or not len(boxes):
+        return
     size = max(round(min(font_size(height, width) * 0.7, _LARGEST_TAG * _enlarged(picture.shape))), 9)
     tag_height = min(line_height(size) + 2, height)
-    texts = [f'{detections.name(index)} {detections.scores[index]:.2f}' for index in order]
     widths = np.array([min(text_width(text, size) + 6, width) for text in texts])
-    corners = np.round(detections.boxes[order]).astype(np.int64)
-    places, _ = place_tags(corners, widths, tag_height, (height, width))
-    for index, text, place in zip(order, texts, places.astype(np.int64)):
-        x, y, end_x, end_y = place
-        color = color_of(detections, int(detections.labels[index]))
+    places, _ = place_tags(np.round(boxes).astype(np.int64), widths, tag_height, (height, width))
+    for text, color, (x, y, end_x, end_y) in zip(texts, colors, places.astype(np.int64).tolist()):
         ink = (0, 0, 0) if has_dark_ink(color) else (255, 255, 255)
         picture[y:end_y, x:end_x] = draw_lines([text], size, (end_y - y, end_x - x), ink, color, margin=3)

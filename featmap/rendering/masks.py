@@ -21,14 +21,16 @@ def draw_results(image: np.ndarray, detections: Detections, full: bool = True) -
         full: Whether to fill masks, and to write class and score at each box. Otherwise contours alone: of segments
             where there are some, else of masks, else of boxes, so that the heat under them can be seen.
     """
-    picture = np.ascontiguousarray(image).copy()
+    picture = np.ascontiguousarray(image)
     if detections.segments is not None:
         picture = draw_segments(picture, detections, fill=full)
     elif detections.masks is not None:
         picture = draw_masks(picture, detections, fill=full)
     elif not full:
         return draw_boxes(picture, detections, tags=False)
-    return draw_boxes(picture, detections) if full and len(detections) else picture
+    if full and len(detections):
+        return draw_boxes(picture, detections)
+    return image.copy() if picture is image else picture
 
 
 def draw_masks(image: np.ndarray, detections: Detections, fill: bool = True) -> np.ndarray:

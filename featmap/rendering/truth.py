@@ -13,12 +13,7 @@ import numpy as np
 
 from featmap.geometry import View
 from featmap.matching import Match
-from featmap.rendering.boxes import has_dark_ink, line_width
-from featmap.rendering.tags import place_tags
-from featmap.rendering.text import draw_lines, font_size, line_height, text_width
-
-_LEAST_SIDE = 100  # pixels; tags would cover a smaller picture
-_TAG = 0.7  # of the text size of labels
+from featmap.rendering.boxes import LEAST_SIDE, draw_tags, line_width
 
 
 @dataclass(frozen=True)
@@ -54,19 +49,24 @@ def draw_match(picture: np.ndarray, match: Match, view: View | None = None) -> n
     objects = match.of_detection[found]
     classes = [detections.class_name(int(label)) for label in truth.labels]
     groups = [
-        (IGNORED, truth.boxes[truth.ignored | truth.crowd], None),
+        (IGNORED, truth.boxes[truth.ignored | truth.crowd], []),
         (FOUND, truth.boxes[objects], [f'{classes[o]} {detections.scores[d]:.2f}' for o, d in zip(objects, found)]),
         (FALSE, detections.boxes[false], [f'false: {detections.name(d)} {detections.scores[d]:.2f}' for d in false]),
         (MISSED, truth.boxes[missed], [f'missed: {classes[index]}' for index in missed]),
     ]
-    large = min(picture.shape[:2]) >= _LEAST_SIDE
-    width = max(line_width(picture.shape), 2 if large else 1)  # a thinner line is lost between its edges
+    width = max(line_width(picture.shape), 2 if min(picture.shape[:2]) >= LEAST_SIDE else 1)  # or edges would hide it
     for style, boxes, _ in groups:
         for left, top, right, bottom in np.round(view.boxes(boxes[view.shows(boxes)])).astype(int).tolist():
             _rectangle(picture, (left, top, right, bottom), style, width)
-    if large:
-        tagged = [(style, boxes, texts) for style, boxes, texts in groups if texts]
-        _draw_tags(picture, tagged[::-1], view)  # what went wrong chooses its places first
+    tagged = [
+        (box, text, style.color)
+        for style, boxes, texts in groups[::-1]  # what went wrong chooses its places first
+        for box, text, shown in zip(view.boxes(boxes), texts, view.shows(boxes))
+        if shown
+    ]
+    if tagged:
+        boxes, texts, colors = zip(*tagged)
+        draw_tags(picture, np.array(boxes), texts, colors)
     return picture
 
 
@@ -99,23 +99,3 @@ def _dashes(
 
 def _between(start: tuple[int, int], end: tuple[int, int], share: float) -> tuple[int, int]:
     return round(start[0] + (end[0] - start[0]) * share), round(start[1] + (end[1] - start[1]) * share)
-
-
-def _draw_tags(picture: np.ndarray, groups: list[tuple[Style, np.ndarray, list[str]]], view: View) -> None:
-    height, width = picture.shape[:2]
-    size = max(round(font_size(height, width) * _TAG), 9)
-    tag_height = min(line_height(size) + 2, height)
-    everything = [
-        (style, box, text)
-        for style, boxes, texts in groups
-        for box, text, shown in zip(view.boxes(boxes), texts, view.shows(boxes))
-        if shown
-    ]
-    if not everything:
-        return
-    widths = np.array([min(text_width(text, size) + 6, width) for _, _, text in everything])
-    corners = np.round(np.array([box for _, box, _ in everything])).astype(np.int64)
-    places, _ = place_tags(corners, widths, tag_height, (height, width))
-    for (style, _, text), (x, y, end_x, end_y) in zip(everything, places.astype(np.int64).tolist()):
-        ink = (0, 0, 0) if has_dark_ink(style.color) else (255, 255, 255)
-        picture[y:end_y, x:end_x] = draw_lines([text], size, (end_y - y, end_x - x), ink, style.color, margin=3)
