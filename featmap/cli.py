@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         gc.disable()
         signal.signal(signal.SIGTERM, _terminate)
     try:
-        with command_line():
+        with command_line(), warnings.catch_warnings():
             run = parse_args(argv, prog)
             from featmap.command import draw
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -32,7 +34,7 @@ from featmap.escaping import tell
 from featmap.extras import Extras
 from featmap.options import Run
 from featmap.sinks import encode_image, plan_outputs
-from featmap.sources import LoadedSource, Source, list_sources
+from featmap.sources import KeptSource, Source, list_sources
 from featmap.wording import option as written
 from featmap.writing import prepare, refuse_overwriting
 
@@ -70,7 +72,8 @@ def draw(run: Run, loaded: Callable[[], None] | None = None) -> int:
         refuse_overwriting(results, {**run.files_read(), **{source.location: 'an input image' for source in sources}})
         prepare(results)
     if len(sources) == 1:  # a picture that cannot be read should not cost the loading of a model
-        sources = [LoadedSource(sources[0].location, sources[0].name, pixels=sources[0].read())]
+        sources = [KeptSource(sources[0].location, sources[0].name, sources[0].max_pixels)]
+        sources[0].read()
     with _status(notes, 'loading PyTorch and the model'):
         inferencer = _load(run, notes)
     if loaded is not None:
@@ -155,11 +158,13 @@ class _Drawing:
     def all(self, sources: Sequence[Source], paths: Sequence[Path | None]) -> int:
         """Draw every source to its path and return the exit status."""
         failures: list[Source] = []
+        planned = self.extras.plan([path for path in paths if path is not None])
         read = [*self.run.files_read(), *(source.location for source in sources)]
-        taken = {Path(each).resolve() for each in read} | {path.resolve() for path in paths if path}
+        taken = {path.resolve() for path in [*map(Path, read), *planned]}
         columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=self.notes, transient=True, disable=not self.notes.is_terminal) as progress:
-            for step, (source, path) in enumerate(progress.track(list(zip(sources, paths)), description='drawing')):
+        bar = Progress(*columns, console=self.notes, transient=True, disable=not self.notes.is_terminal)
+        with bar, contextlib.closing(self.inferencer.visualizer):
+            for step, (source, path) in enumerate(bar.track(list(zip(sources, paths)), description='drawing')):
                 try:
                     self._one(source, path, step, taken)
                 except Exception as error:
@@ -168,7 +173,8 @@ class _Drawing:
                     failures.append(source)
                     kind = '' if isinstance(error, FeatMapError) else f'{type(error).__name__}: '
                     tell(self.notes, f'featmap: skipped {source.location}: {kind}{first_line(error)}', 'red')
-        self.inferencer.visualizer.close()
+                    if self.run.model.debug:
+                        traceback.print_exc()
         self._tell_truth()
         if failures:
             names = ', '.join(source.location for source in failures)

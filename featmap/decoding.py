@@ -97,7 +97,9 @@ def decode_image(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.nda
         large = image.width * image.height > (Image.MAX_IMAGE_PIXELS or max_pixels)
         with _no_bomb_check() if large else contextlib.nullcontext():
             image.load()
-        return _to_rgb(image, name)
+        if image.mode == 'I':
+            _check_wide_grey(image, name)
+        return to_rgb(image, _orientation(image, name))
 
 
 def check_header(file: IO[bytes], name: str, max_pixels: int = MAX_PIXELS) -> None:
@@ -236,12 +238,15 @@ def _check_size(size: tuple[int, int], what: str, name: str, max_pixels: int) ->
         )
 
 
-def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
+def to_rgb(image: Image.Image, orientation: int = 1) -> np.ndarray:
+    """An image of Pillow's as (H, W, 3) RGB uint8: alpha is dropped, grey repeated, 16 bits become 8.
+
+    Args:
+        image: Of any mode but ``F``; wide grey values reach to 65535.
+        orientation: By which it is turned upright, as EXIF numbers them.
+    """
     white_is_zero = getattr(image, 'tag_v2', {}).get(_PHOTOMETRIC) == 0
-    if image.mode == 'I':
-        _check_wide_grey(image, name)
     width, height = image.size
-    orientation = _orientation(image, name)
     upright = np.empty((width, height, 3) if orientation in (5, 6, 7, 8) else (height, width, 3), np.uint8)
     stored = _AS_STORED.get(orientation, lambda upright: upright)(upright)
     image.info.pop('transparency', None)  # alpha is dropped; Pillow would warn about it

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Union
 import numpy as np
 from PIL import Image
 
-from featmap.decoding import MAX_PIXELS
+from featmap.decoding import MAX_PIXELS, to_rgb
 from featmap.errors import OptionError
 from featmap.sources import Source, list_sources
 
@@ -56,15 +56,21 @@ def as_rgb(image: Any, bgr: bool = False) -> np.ndarray:
     """An array, a PIL image or a tensor as (H, W, 3) RGB uint8.
 
     Args:
-        image: (H, W, 3) or (H, W) uint8; a tensor of (3, H, W) or (1, H, W) uint8; or a PIL image, whose alpha is
-            dropped.
+        image: (H, W, 3) or (H, W) uint8; a tensor of (3, H, W) or (1, H, W) uint8; or a PIL image as it lies in
+            memory, whose alpha is dropped and whose 16 bits become 8.
         bgr: Whether three channels of an array or a tensor are BGR.
 
     Raises:
         OptionError: for anything else, with what was given.
     """
     if isinstance(image, Image.Image):
-        return np.array(image.convert('RGB'))
+        if image.mode in ('I', 'F') or not all(image.size):
+            raise OptionError(
+                f'a PIL image of mode {image.mode} and size {image.size} was given: expected one with pixels, whose '
+                "white is known: scale it to 0…255 and make it one of mode 'L' or 'RGB'"
+            )
+        # A copy where something is taken out of it.
+        return to_rgb(image.copy() if 'transparency' in image.info else image)
     given = f'{type(image).__name__} of shape {tuple(image.shape)} and {str(image.dtype).removeprefix("torch.")}'
     if _is_tensor(image):
         image = image.detach().cpu()

@@ -13,7 +13,7 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Union
+from typing import IO, Union
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
@@ -51,25 +51,29 @@ class Source:
     def read(self) -> np.ndarray:
         """Fetch and decode the image: RGB (H, W, 3), uint8, contiguous. Raises SourceError."""
         if self.location == STDIN:
-            return decode_image(sys.stdin.buffer.read(), 'standard input', self.max_pixels)
+            return decode_image(_bounded(sys.stdin.buffer, 'standard input'), 'standard input', self.max_pixels)
         if is_url(self.location):
             return decode_image(_download(self.location), self.location, self.max_pixels)
         return read_image(Path(self.location), self.max_pixels)
 
 
 @dataclass(frozen=True)
-class LoadedSource(Source):
-    """A source that was read already: a pipe can be read but once.
+class KeptSource(Source):
+    """A source that is read once and kept, or why it cannot be read: a pipe gives its image but once."""
 
-    Attributes:
-        pixels: RGB (H, W, 3), uint8.
-    """
-
-    pixels: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 3), np.uint8), compare=False, repr=False)
+    _found: list[np.ndarray | str] = field(default_factory=list, compare=False, repr=False)
 
     def read(self) -> np.ndarray:
-        """The image."""
-        return self.pixels
+        """As :meth:`Source.read`; the same array each time."""
+        if not self._found:
+            try:
+                self._found.append(super().read())
+            except SourceError as error:
+                self._found.append(str(error))
+                raise
+        if isinstance(self._found[0], str):
+            raise SourceError(self._found[0])
+        return self._found[0]
 
 
 def read_image(data_or_path: bytes | str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -85,12 +89,17 @@ def read_image(data_or_path: bytes | str | os.PathLike[str], max_pixels: int = M
         raise _missing(path)
     try:
         with path.open('rb') as file:
-            data = file.read(_MAX_FILE_BYTES + 1)
+            data = _bounded(file, str(path))
     except OSError as error:
         raise _unreadable(path, error) from error
-    if len(data) > _MAX_FILE_BYTES:  # of a device, such as /dev/zero, there is no end
-        raise SourceError(f'{str(path)!r} is larger than {_MAX_FILE_BYTES >> 20} MiB: scale it down or cut it up')
     return decode_image(data, str(path), max_pixels)
+
+
+def _bounded(file: IO[bytes], name: str) -> bytes:
+    data = file.read(_MAX_FILE_BYTES + 1)
+    if len(data) > _MAX_FILE_BYTES:  # of a device, such as /dev/zero, there is no end
+        raise SourceError(f'{name!r} is larger than {_MAX_FILE_BYTES >> 20} MiB: scale it down or cut it up')
+    return data
 
 
 def list_sources(
@@ -121,7 +130,7 @@ def _list_one(spec: str, exclude: _Spec | None, max_pixels: int) -> list[Source]
     if not spec:
         raise SourceError('an empty text was given as the image: expected a path or a URL')
     if spec == STDIN:
-        return [Source(STDIN, 'stdin', max_pixels)]
+        return [KeptSource(STDIN, 'stdin')]
     if is_url(spec):
         try:
             check_url(spec)
@@ -145,9 +154,10 @@ def _list_one(spec: str, exclude: _Spec | None, max_pixels: int) -> list[Source]
 
 def _file_source(path: Path, max_pixels: int) -> Source:
     try:
-        if stat.S_ISREG(path.stat().st_mode):  # a pipe can be read only once
-            with path.open('rb') as file:
-                check_header(file, str(path), max_pixels)
+        if not stat.S_ISREG(path.stat().st_mode):
+            return KeptSource(str(path), path.name)
+        with path.open('rb') as file:
+            check_header(file, str(path), max_pixels)
     except OSError as error:
         raise _unreadable(path, error) from error
     return Source(str(path), path.name)

@@ -229,6 +229,37 @@ def test_files_are_short(path):
     assert len(path.read_text(encoding='utf-8').splitlines()) <= 320
 
 
+def skipped_for_nothing(tree: ast.AST) -> list[int]:
+    """The lines that skip a test without saying why, and where it does run."""
+    kinds = ('skip', 'skipif', 'importorskip', 'xfail')
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in kinds:
+            values = [*node.args, *(keyword.value for keyword in node.keywords if keyword.arg == 'reason')]
+            said = [value.value for value in values if isinstance(value, ast.Constant) and isinstance(value.value, str)]
+            if not any('; runs ' in text for text in said):
+                found.append(node.lineno)
+    return found
+
+
+@pytest.mark.parametrize('path', sorted((ROOT / 'tests').rglob('test_*.py')), ids=lambda path: path.stem)
+def test_what_skips_a_test_says_where_it_runs(path):
+    assert skipped_for_nothing(ast.parse(path.read_text(encoding='utf-8'))) == []
+
+
+@pytest.mark.parametrize(
+    ('code', 'lines'),
+    [
+        ("pytest.skip('slow')", [1]),
+        ("@pytest.mark.skipif(x, reason='no y')\ndef f(): ...", [1]),
+        ("pytest.importorskip('y')", [1]),
+        ("@pytest.mark.skipif(x, reason='no y; runs where y is')\ndef f(): ...", []),
+    ],
+)
+def test_the_reader_of_skips_sees(code, lines):
+    assert skipped_for_nothing(ast.parse(code)) == lines
+
+
 def test_the_first_steps_import_nothing_heavy():
     modules = ['featmap', 'featmap.cli', 'featmap.options', 'featmap.errors']
     heavy = ['torch', 'numpy', 'mmengine', 'cv2', 'matplotlib', 'PIL', 'mmdet', 'mmyolo', 'mmcv']

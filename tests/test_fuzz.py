@@ -44,7 +44,7 @@ def test_what_chance_makes_of_them(name, tmp_path, pytestconfig):
     if chosen:
         wanted, seed, number = chosen.split(':')
         if wanted != name:
-            pytest.skip('another reader was asked for')
+            pytest.skip('another reader was asked for; runs without --fuzz-case')
         start = int(number)
     elif seconds:
         seed = str(time.time_ns())

@@ -45,6 +45,18 @@ def test_bgr_is_turned_round_where_there_are_three_channels():
     np.testing.assert_array_equal(as_rgb(Image.fromarray(RGB), bgr=True), RGB)  # a PIL image says what it is
 
 
+def test_pil_images_of_other_modes():
+    levels = np.array([[0, 128, 257 * 100, 65535]], np.uint16)
+    np.testing.assert_array_equal(as_rgb(Image.fromarray(levels))[0, :, 0], [0, 0, 100, 255])
+    see_through = Image.fromarray(RGB)
+    see_through.info['transparency'] = (0, 0, 0)
+    np.testing.assert_array_equal(as_rgb(see_through), RGB)
+    assert see_through.info == {'transparency': (0, 0, 0)}
+    for image in (Image.new('F', (2, 2)), Image.new('I', (2, 2)), Image.new('RGB', (0, 2))):
+        with pytest.raises(OptionError, match=r'a PIL image of mode .* expected one with pixels, whose white is known'):
+            as_rgb(image)
+
+
 @pytest.mark.parametrize(
     ('image', 'said'),
     [

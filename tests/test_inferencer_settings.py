@@ -86,7 +86,7 @@ class TestMissingOp:
     @pytest.fixture
     def no_nms(self, monkeypatch: pytest.MonkeyPatch) -> None:
         if not ensure_ops():
-            pytest.skip('this mmcv has its compiled ops')
+            pytest.skip('mmcv has its compiled ops here; runs with mmcv-lite')
         import mmcv.ops  # noqa: F401
 
         monkeypatch.delattr(sys.modules['mmcv._ext'], 'nms')

@@ -114,7 +114,7 @@ class TestMeasure:
 
     def test_an_op_that_is_missing_in_the_head(self, detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
         if not ensure_ops():
-            pytest.skip('this mmcv has its compiled ops')
+            pytest.skip('mmcv has its compiled ops here; runs with mmcv-lite')
         monkeypatch.delattr(sys.modules['mmcv._ext'], 'nms')
         monkeypatch.setitem(detector.model.bbox_head.test_cfg, 'score_thr', 0.0)  # type: ignore[union-attr]
         monkeypatch.setattr(detector, 'score_thr', 0.0)

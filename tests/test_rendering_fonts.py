@@ -96,7 +96,7 @@ def test_glyphs_that_no_font_has_are_told_once(system_fonts, text, package, monk
     assert '\n' not in str(told[0].message)
 
 
-@pytest.mark.skipif(not shutil.which('fc-match'), reason='this machine has no fontconfig')
+@pytest.mark.skipif(not shutil.which('fc-match'), reason='no fontconfig here; runs where there is fc-match')
 def test_fontconfig_itself_is_asked(tmp_path, monkeypatch):
     from tests.font_helpers import forget
 

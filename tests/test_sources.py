@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -262,6 +263,26 @@ def test_a_url_that_leads_nowhere(monkeypatch, url):
             list_sources(url)
 
 
+@pytest.mark.parametrize('data', [png_bytes(), b'no image'])
+def test_what_comes_through_a_pipe_is_kept(monkeypatch, data):
+    monkeypatch.setattr(sources.sys, 'stdin', SimpleNamespace(buffer=io.BytesIO(data)))
+    (source,) = list_sources('-')
+    if data == b'no image':
+        for _ in range(2):  # and not that there is nothing left
+            with pytest.raises(SourceError, match="'standard input' cannot be read as an image"):
+                source.read()
+        return
+    np.testing.assert_array_equal(source.read(), source.read())
+    assert list_sources('-', max_pixels=7)[0].max_pixels == 7
+
+
+def test_standard_input_without_end_is_refused(monkeypatch):
+    monkeypatch.setattr(sources, '_MAX_FILE_BYTES', 100)
+    monkeypatch.setattr(sources.sys, 'stdin', SimpleNamespace(buffer=io.BytesIO(bytes(101))))
+    with pytest.raises(SourceError, match="'standard input' is larger than"):
+        list_sources('-')[0].read()
+
+
 @pytest.fixture
 def shelf(tmp_path):
     """A folder with one of everything that is no image."""
@@ -362,7 +383,7 @@ def test_a_lack_of_rights_is_said(tmp_path, monkeypatch, target):
         list_sources(str(tmp_path / target))
 
 
-@pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='needs named pipes')
+@pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='needs named pipes; runs on Linux and macOS')
 def test_a_pipe_is_read_once(tmp_path):
     os.mkfifo(tmp_path / 'pipe')
     writer = threading.Thread(target=(tmp_path / 'pipe').write_bytes, args=(png_bytes(),), daemon=True)

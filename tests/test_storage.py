@@ -34,8 +34,6 @@ KEYS = (
 
 @pytest.fixture(params=['.npz', '.safetensors'])
 def suffix(request) -> str:
-    if request.param == '.safetensors':
-        pytest.importorskip('safetensors', reason='safetensors is optional and not installed')
     return request.param
 
 

@@ -73,7 +73,6 @@ def test_backends_as_mmengine_takes_them(backends, tmp_path):
 
 
 def test_a_picture_is_written_by_the_tensorboard_backend(tmp_path):
-    pytest.importorskip('tensorboard')
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     visualizer = FeatMapVisualizer(vis_backends=[{'type': 'TensorboardVisBackend'}], save_dir=str(tmp_path))

@@ -54,7 +54,7 @@ def test_a_place_that_cannot_be_written(tmp_path, place, message):
     assert tree(tmp_path) == ['file', 'folder', 'folder/to_file']
 
 
-@pytest.mark.skipif(not os.path.isdir('/proc/self'), reason='needs a folder that refuses even root')
+@pytest.mark.skipif(not os.path.isdir('/proc/self'), reason='no folder refuses even root here; runs on Linux')
 def test_a_folder_that_refuses_even_root():
     for write in (check_writable, lambda path: write_atomically(path, b'x')):
         with pytest.raises(OutputError, match=r"'/proc/x\.png' cannot be written"):
@@ -87,7 +87,7 @@ def test_others_write_through_the_same_door(tmp_path):
     assert tree(tmp_path) == ['x.npz']
 
 
-@pytest.mark.skipif(os.name == 'nt', reason='POSIX permission bits')
+@pytest.mark.skipif(os.name == 'nt', reason='POSIX permission bits; runs on Linux and macOS')
 def test_a_result_has_ordinary_permissions(tmp_path):
     (tmp_path / 'ordinary').write_bytes(b'x')
     write_atomically(tmp_path / 'result', b'x')

@@ -24,7 +24,6 @@ Preprocess = Callable[[np.ndarray], np.ndarray]
 
 _BLOCKS = 8
 _SAMPLES = 192  # along each axis: more do not make the fit better
-_SPREAD = 2**0.5 - 1  # its multiples leave an interval evenly filled, and meet no step of the probes
 _FEW = 4  # cells of an axis on which no line can be told from a step
 
 
@@ -180,7 +179,7 @@ def _fit(content: _Content, ways: Sequence[np.ndarray], image_shape: tuple[int, 
     """The geometry by how far a ramp in x, one in y and one against both have come from black to white."""
     v, u = (axis.astype(np.float64) + 0.5 for axis in content.grid)
     # The three would add up to one way from black to white, were nothing rounded to one side.
-    rounded = (ways[0] / 2 + ways[1] / 2 + ways[2])[content.seen].mean() / 2 - 0.5
+    rounded = _by_lines(ways[0] / 4 + ways[1] / 4 + ways[2] / 2 - 0.5, content.seen)
     height, width = image_shape
     x = _fit_axis((ways[0] - rounded) * width, u, v, content.seen, width, content.columns)
     y = _fit_axis((ways[1] - rounded) * height, v, u, content.seen, height, content.rows)
@@ -193,6 +192,14 @@ def _fit(content: _Content, ways: Sequence[np.ndarray], image_shape: tuple[int, 
     )
     geometry = _with_crop(geometry, (x, content.columns, width), (y, content.rows, height))
     return Measurement(geometry, max(x.residual, y.residual))
+
+
+def _by_lines(values: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """(n, m) values without their noise, where they differ by row and by column, as the rounding of a resize does."""
+    kept = np.where(seen, values, 0.0)
+    counts = [np.maximum(seen.sum(axis=axis, keepdims=True), 1) for axis in (0, 1)]
+    columns, rows = (kept.sum(axis=axis, keepdims=True) / count for axis, count in enumerate(counts))
+    return columns + rows - kept.sum() / max(seen.sum(), 1)
 
 
 def _channels(output: np.ndarray, shape: tuple[int, ...] | None = None) -> np.ndarray:
@@ -210,12 +217,11 @@ def _bounds(hit: np.ndarray) -> tuple[int, int]:
 
 
 def _samples(bounds: tuple[int, int]) -> np.ndarray:
-    """Up to ``_SAMPLES`` indices, an uneven step apart: an even one may be in step with the rounding of the probes."""
-    length = bounds[1] - bounds[0]
-    if length <= _SAMPLES:
-        return np.arange(*bounds)
-    index = np.arange(_SAMPLES)
-    return bounds[0] + ((index + index * _SPREAD % 1) * length / _SAMPLES).astype(int)
+    """Up to ``_SAMPLES`` indices, one by lot of each of as many parts: even steps would beat with a resize's."""
+    first, last = bounds
+    count = min(last - first, _SAMPLES)
+    within = np.random.default_rng(0).random(count) if count < last - first else np.zeros(count)
+    return first + ((np.arange(count) + within) * (last - first) / count).astype(np.intp)
 
 
 def _fit_axis(
@@ -240,7 +246,9 @@ def _fit_axis(
         if (inside == used).all():
             break
         used = inside
-    allowed = 0.5 + abs(slope) / 2
+    # Resizers round to a grey level, which on large images is many pixels; what is left of that here is less than a
+    # quarter of one.
+    allowed = 0.5 + abs(slope) / 2 + extent / 255 / 4
     if abs(slope) * length < 0.25 or abs(skew) * np.ptp(across[used]) > allowed:
         raise GeometryError('the image is turned or sheared, and a map could not be laid over it along its axes')
     residual = _residual(np.where(used, position - predicted, 0), used)

@@ -15,6 +15,7 @@ from featmap.errors import ConfigError, OptionError, first_line
 from featmap.models.config_names import find_config
 from featmap.models.config_reading import read_config
 from featmap.models.custom_imports import import_custom_modules, module_names
+from featmap.wording import option as written
 
 
 def load_config(config: Config | str | Path, cfg_options: Mapping[str, Any] | None = None) -> Config:
@@ -62,17 +63,17 @@ def parse_cfg_options(items: Iterable[str]) -> dict[str, Any]:
         OptionError: an item has no ``=``, an empty key or unbalanced brackets.
     """
     action = DictAction(option_strings=['--cfg-options'], dest='options')
-    parsed = Namespace()
+    parsed, said = Namespace(), written('cfg_options')
     for item in items:
         key, equals, value = item.partition('=')
         if not equals or not all(key.split('.')):
-            raise OptionError(f"--cfg-options: '{item}' is no key=value; write e.g. model.test_cfg.score_thr=0.1")
+            raise OptionError(f"{said}: '{item}' is no key=value; write e.g. model.test_cfg.score_thr=0.1")
         if value.count('[') != value.count(']') or value.count('(') != value.count(')'):
-            raise OptionError(f"--cfg-options: the brackets in '{item}' are not balanced")
+            raise OptionError(f"{said}: the brackets in '{item}' are not balanced")
         try:
             action(ArgumentParser(), parsed, [item])
         except (AssertionError, ValueError, RecursionError) as error:
-            raise OptionError(f"--cfg-options: cannot read '{item}': {first_line(error)}") from error
+            raise OptionError(f"{said}: cannot read '{item}': {first_line(error)}") from error
     return getattr(parsed, 'options', {})
 
 

@@ -43,7 +43,8 @@ def _explained(error: Exception, path: Path) -> FeatMapError:
         line = _line_of(error)
         where = f', line {line}' if line else ''
         return ConfigError(f"syntax error in the config '{at_fault}'{where}: {_reason(error)}")
-    if isinstance(error, RecursionError):
+    if isinstance(error.__context__ if isinstance(error, UnboundLocalError) else error, RecursionError):
+        # MMEngine 0.10.3 fails once more when it tidies up.
         return ConfigError(f"the config '{path}' inherits from itself through its _base_")
     absent = _absent_base(error)
     if absent is not None:

@@ -22,6 +22,7 @@ from featmap.geometry.measured import agree, fit, measure
 from featmap.geometry.probes import asymmetric_probe, probe_images
 from featmap.models.image_place import ImagePlace
 from featmap.models.pipeline import TestPipeline
+from featmap.wording import option as written
 
 # Transforms that are known to write down what they do, as long as one of a kind runs, in this order.
 _RESIZE = {'Resize', 'FixScaleResize', 'FixShapeResize', 'ResizeShortestEdge'}
@@ -52,7 +53,7 @@ class Placement:
         self._preprocessor = preprocessor
         self._trusted = _is_plain(pipeline) and _is_of_a_stack(preprocessor)
         self._checked = False
-        self._known: dict[tuple[int, int], ImageGeometry | GeometryError] = {}
+        self._known: dict[tuple[int, int], ImageGeometry | str] = {}  # or why there is none
 
     def of(self, metainfo: Mapping[str, Any], image_shape: tuple[int, int], input_shape: tuple[int, int]) -> ImagePlace:
         """The place of an (H, W) image in a batch whose input has the height and width ``input_shape``.
@@ -77,10 +78,11 @@ class Placement:
             try:
                 self._known[image_shape] = self._measure(image_shape)
             except GeometryError as error:
-                self._known[image_shape] = error
+                self._known[image_shape] = str(error)  # not the error, whose traceback holds the images
+                raise
         found = self._known[image_shape]
-        if isinstance(found, GeometryError):
-            raise GeometryError(str(found))
+        if isinstance(found, str):
+            raise GeometryError(found)
         return found
 
     def _measure(self, image_shape: tuple[int, int]) -> ImageGeometry:
@@ -89,11 +91,11 @@ class Placement:
                 geometry = measure(self._network_input, image_shape).geometry
                 steady = self._trusted or _is_steady(self._network_input, asymmetric_probe(image_shape), drawn())
             except GeometryError as error:
-                raise GeometryError(f'{self._culprit(image_shape) or error}; {_WAY_OUT}') from error
+                raise GeometryError(f'{self._culprit(image_shape) or error}; {_way_out()}') from error
             if steady:
                 return geometry
             name = self._culprit(image_shape) or f'the test pipeline {_RANDOM}'
-        raise GeometryError(f'{name}; {_WAY_OUT}')
+        raise GeometryError(f'{name}; {_way_out()}')
 
     def _culprit(self, image_shape: tuple[int, int]) -> str | None:
         """The first transform after which the image cannot be placed any more, and why."""
@@ -116,7 +118,10 @@ class Placement:
 
 
 _RANDOM = 'does something else to an image each time, so that a map cannot be laid over it'
-_WAY_OUT = 'take it out of the test pipeline (--cfg-options), or use one that scales, flips, crops and pads'
+
+
+def _way_out() -> str:
+    return f'take it out of the test pipeline ({written("cfg_options")}), or use one that scales, flips, crops and pads'
 
 
 def _is_plain(pipeline: TestPipeline) -> bool:

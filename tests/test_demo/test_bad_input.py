@@ -187,8 +187,10 @@ def test_an_error_of_one_image_does_not_end_the_run(run, tmp_path, photo, monkey
     (tmp_path / 'in').mkdir()
     for name in ('a.png', 'b.png', 'c.png'):
         (tmp_path / 'in' / name).write_bytes(photo.read_bytes())
-    done = run('in', *DETECTOR, '--target-layers', 'neck[0]', '--channel-reduction', 'fails_on_the_second')
+    reducer = ('--channel-reduction', 'fails_on_the_second')
+    done = run('in', *DETECTOR, '--target-layers', 'neck[0]', *reducer, '--debug')
     assert done.status == 1
+    assert 'Traceback' in done.err
     assert done.out.splitlines() == ['output/a.png', 'output/c.png']
     assert 'RuntimeError: out of memory' in done.err
     assert done.err.splitlines()[-1].endswith('in/b.png')

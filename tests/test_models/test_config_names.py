@@ -66,11 +66,19 @@ def test_a_name_in_both_packages_is_ambiguous(elsewhere):
     assert "'mmdet::rtmdet/classification/cspnext-s_8xb256-rsb-a1-600e_in1k'" in message
 
 
-def test_a_name_twice_in_one_package_is_ambiguous(elsewhere):
-    message = refused('mmdet::grounding_dino_swin-t_pretrain_zeroshot_lvis')
+def test_a_name_twice_in_one_package_is_ambiguous(elsewhere, monkeypatch):
+    package = elsewhere / 'mmtwice'
+    for folder in ('one/lvis', 'other/lvis', 'third'):
+        (package / '.mim' / 'configs' / folder).mkdir(parents=True)
+    for name in ('one/lvis/dino', 'other/lvis/dino', 'third/dino_big'):
+        (package / '.mim' / 'configs' / f'{name}.py').write_text('model = {}')
+    (package / '__init__.py').write_text('')
+    monkeypatch.syspath_prepend(elsewhere)
 
-    assert "'mmdet::grounding_dino/lvis/" in message
-    assert "'mmdet::mm_grounding_dino/lvis/" in message
+    message = refused('mmtwice::dino')
+    assert "'mmtwice::one/lvis/dino', 'mmtwice::other/lvis/dino'" in message
+    assert 'third' not in message
+    assert find_config('mmtwice::other/lvis/dino').parent.parent.name == 'other'
 
 
 @pytest.mark.parametrize('name', ['retinanet_r50_fpn_1x_cocoo', 'mmdet::retinanet/retinanet_r50_fpn_1x_cocoo.py'])

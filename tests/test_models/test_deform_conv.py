@@ -328,7 +328,7 @@ def test_mmcv_layer_in_half_precision():
     torch.testing.assert_close(out.float(), expected, rtol=0.01, atol=0.01)
 
 
-@pytest.mark.skipif(not STAND_IN, reason='mmcv has its compiled ops')
+@pytest.mark.skipif(not STAND_IN, reason='mmcv has its compiled ops here; runs with mmcv-lite')
 def test_the_gradient_is_named_as_missing():
     from mmcv.ops import DeformConv2d
 

@@ -16,7 +16,7 @@ from featmap.models import ops
 from featmap.models.mmcv_ops import INSTALL_FULL, ensure_ops
 
 STAND_IN = ensure_ops()
-needs_stand_in = pytest.mark.skipif(not STAND_IN, reason='mmcv has its compiled ops')
+needs_stand_in = pytest.mark.skipif(not STAND_IN, reason='mmcv has its compiled ops here; runs with mmcv-lite')
 
 
 def run_python(code, path=()):

@@ -172,7 +172,7 @@ def test_mmcv_batched_nms_keeps_classes_apart(split_thr):
     assert np.array_equal(detections[:, 4].numpy(), scores[kept.numpy()])
 
 
-@pytest.mark.skipif(not STAND_IN, reason='mmcv has its compiled ops')
+@pytest.mark.skipif(not STAND_IN, reason='mmcv has its compiled ops here; runs with mmcv-lite')
 def test_soft_nms_is_named_as_missing():
     from mmcv.ops import soft_nms
 

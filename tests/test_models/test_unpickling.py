@@ -125,7 +125,7 @@ def through_getattr(marker):
         (through_getattr, 'builtins.getattr'),
     ],
 )
-@pytest.mark.skipif(os.name != 'posix', reason='the payloads are shell commands')
+@pytest.mark.skipif(os.name != 'posix', reason='the payloads are shell commands; runs on Linux and macOS')
 def test_runs_no_code(tmp_path, payload, named):
     marker = tmp_path / 'marker'
     stream = pickle.dumps({'weight': payload(marker)}, protocol=2)

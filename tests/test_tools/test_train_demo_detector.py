@@ -11,6 +11,7 @@ import pytest
 import torch
 from demo_scenes import CLASSES, PALETTE
 from demo_scenes.demo_image import draw_demo_image
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / 'tools' / 'train_demo_detector.py'
@@ -95,7 +96,12 @@ def test_the_card_states_what_was_run_and_measured(trained):
 
 def test_the_demo_image_is_drawn_on_request(tmp_path):
     run_tool('--demo-image', '--out', tmp_path)
-    assert (tmp_path / 'demo.jpg').read_bytes() == (ROOT / 'demo' / 'demo.jpg').read_bytes()
+    paths = (tmp_path / 'demo.jpg', ROOT / 'demo' / 'demo.jpg')
+    drawn, shipped = (np.asarray(Image.open(path)).astype(int) for path in paths)
+    # OpenCV's versions differ a little at the edges of shapes, and so do JPEG's encoders.
+    assert drawn.shape == shipped.shape
+    assert np.abs(drawn - shipped).mean() < 0.1
+    assert np.abs(drawn - shipped).max() < 40
 
 
 def test_the_config_names_the_classes_of_the_generator_and_keeps_its_sets_apart():

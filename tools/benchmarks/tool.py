@@ -34,15 +34,13 @@ class FeatmapTool:
         boxes: bool = True,
         amp: bool = False,
     ) -> None:
-        options: dict[str, Any] = {'amp': True} if amp else {}
+        options: dict[str, Any] = {'amp': amp, 'boxes': boxes, **({'score_thr': 0.3} if boxes else {})}
         self.inferencer = FeatMapInferencer(
             context.config,
             checkpoint,
             device=str(context.device),
             target_layers=layers,
             channel_reduction='select_max',
-            boxes=boxes,
-            score_thr=0.3,
             **options,
         )
         self.amp = amp
