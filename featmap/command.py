@@ -63,19 +63,22 @@ def draw(run: Run, loaded: Callable[[], None] | None = None) -> int:
     sources = list_sources(run.inputs.image, output.out_dir or 'output', run.inputs.max_pixels)
     extras = Extras(output, sources)
     paths: list[Path | None] = [None] * len(sources)
+    results: list[Path] = []
     if not output.preview_model:
         if output.out_file == '-' and output.out_dir is None:
             _check_stdout(sources)
         elif not output.show or output.out_dir or output.out_file:
             paths = list(plan_outputs(sources, output.out_file, output.out_dir, f'.{output.format}'))
         results = extras.plan([path for path in paths if path is not None])
-        refuse_overwriting(results, {**run.files_read(), **{source.location: 'an input image' for source in sources}})
+        read = {source.location: 'an input image' for source in sources}
+        refuse_overwriting(results, {**run.files_read(), **read})
         prepare(results)
     if len(sources) == 1:  # a picture that cannot be read should not cost the loading of a model
         sources = [KeptSource(sources[0].location, sources[0].name, sources[0].max_pixels)]
         sources[0].read()
     with _status(notes, 'loading PyTorch and the model'):
         inferencer = _load(run, notes)
+    refuse_overwriting(results, inferencer.options.files_read())  # those that the config names too
     if loaded is not None:
         loaded()
     if output.preview_model:
@@ -159,7 +162,7 @@ class _Drawing:
         """Draw every source to its path and return the exit status."""
         failures: list[Source] = []
         planned = self.extras.plan([path for path in paths if path is not None])
-        read = [*self.run.files_read(), *(source.location for source in sources)]
+        read = [*self.inferencer.options.files_read(), *(source.location for source in sources)]
         taken = {path.resolve() for path in [*map(Path, read), *planned]}
         columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         bar = Progress(*columns, console=self.notes, transient=True, disable=not self.notes.is_terminal)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from featmap.matching import Match
 from featmap.notebook import screen_png
 from featmap.sinks import exact_file, save_image
 from featmap.structures import Detections, FeatureMap, Rendering
+from featmap.writing import refuse_overwriting
 
 if TYPE_CHECKING:
     from featmap.figure import MapFigure
@@ -95,13 +97,16 @@ class Result:
             quality: Of JPEG and WebP, 1 to 100.
 
         Raises:
-            OutputError: before anything is written, where a page would overwrite one of them.
+            OutputError: before anything is written, where a page would overwrite one of them, or the image itself.
         """
+        read = {self.location: 'the image that it shows'}
         if Path(path).suffix.lower() in FIGURES:
             from featmap.figure import write_figure
 
-            write_figure(path, self.figure())
-            return [Path(path).expanduser()]
+            file = Path(os.path.expanduser(path))
+            refuse_overwriting([file], read)
+            write_figure(file, self.figure())
+            return [file]
         target = exact_file(path)
         pages = [target]
         for number in range(2, len(self.renderings) + 1):
@@ -110,6 +115,7 @@ class Result:
                 raise OutputError(
                     f'page {number} of {str(target)!r} would overwrite {str(pages[-1])!r}: choose another name'
                 )
+        refuse_overwriting(pages, read)
         for page, rendering in zip(pages, self.renderings):
             save_image(rendering.image, page, quality)
         return pages

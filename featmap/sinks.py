@@ -100,6 +100,8 @@ def encode_image(image: np.ndarray, suffix: str, name: str = 'the picture', qual
     import cv2  # planning, which the command line does before it loads anything heavy, needs no codec
 
     _check_image(image, name, suffix)
+    if isinstance(quality, bool) or not isinstance(quality, int) or not 1 <= quality <= 100:
+        raise OutputError(f'{name}: expected a quality from 1 to 100, got {quality!r}')
     options = {
         '.png': _png_options(cv2),
         '.jpg': [cv2.IMWRITE_JPEG_QUALITY, quality],

@@ -33,6 +33,17 @@ def sizes(figure: Figure) -> list[float]:
     return [text.get_fontsize() for text in written if text.get_text()]
 
 
+def test_a_line_of_thousands_of_characters_is_cut_as_one_of_a_few_is():
+    type = Type(None, [])
+    lines = type.fold(['ab' * 5000], 7, 100)
+    assert ''.join(lines) == 'ab' * 5000
+    widths = [type.width(line, 7) for line in lines]
+    assert max(widths) <= 100
+    assert min(widths[:-1]) > 90
+    assert type.fold(['backbone.stage_of_names'], 7, 60)[0] in ('backbone.', 'backbone.stage_')
+    assert type.fold(['ab'], 7, 0.1) == ['a', 'b']
+
+
 @pytest.mark.parametrize('case', sorted(CASES))
 @pytest.mark.parametrize('width', [3.4, 7.0])
 def test_no_text_is_smaller_than_five_points(case, width):

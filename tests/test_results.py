@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -52,6 +54,24 @@ def test_other_files_are_the_picture(tmp_path):
     assert (np.array(Image.open(tmp_path / 'a.png')) == 10).all()
     with pytest.raises(OutputError, match='expected one of'):
         result().save(tmp_path / 'a.docx')
+
+
+@pytest.mark.parametrize('name', ['dog.png', 'dog.pdf'])
+def test_the_image_itself_is_never_replaced(tmp_path, name):
+    for read in (name, 'dog.page2.png'):
+        (tmp_path / read).write_bytes(b'the original')
+        shown = replace(result(), location=str(tmp_path / read))
+        if read == name or name == 'dog.png':
+            with pytest.raises(OutputError, match='would overwrite the image that it shows'):
+                shown.save(tmp_path / name)
+        assert (tmp_path / read).read_bytes() == b'the original'
+
+
+@pytest.mark.parametrize('quality', [0, 101, None, True, 'best', 95.5])
+def test_a_quality_is_from_1_to_100(tmp_path, quality):
+    with pytest.raises(OutputError, match='expected a quality from 1 to 100, got'):
+        result().save(tmp_path / 'dog.jpg', quality=quality)
+    assert files_under(tmp_path) == []
 
 
 def test_a_detector_lends_its_result_how_it_draws():

@@ -189,7 +189,13 @@ class Type:
 
     def _cut(self, line: str, size: float, room: float, bold: bool) -> Iterator[str]:
         while len(line) > 1 and self.width(line, size, bold) > room:
-            cut = next((n for n in range(len(line) - 1, 1, -1) if self.width(line[:n], size, bold) <= room), 1)
+            cut, over = 1, min(len(line), 64)
+            while over < len(line) and self.width(line[:over], size, bold) <= room:
+                cut, over = over, min(2 * over, len(line))
+            while over - cut > 1:  # by halves: a name from a file may have thousands of characters
+                middle = (cut + over) // 2
+                fits = self.width(line[:middle], size, bold) <= room
+                cut, over = (middle, over) if fits else (cut, middle)
             after_mark = max(line.rfind(mark, cut // 3, cut) for mark in '._/- ') + 1
             cut = after_mark or cut
             yield line[:cut]

@@ -162,7 +162,7 @@ class Look:
     labels: bool = option(True, FLAG, 'no label strips above the panels')
     font: str | None = option(
         None,
-        file(),
+        read_file(),
         'a font file for labels and tags; fonts of the system fill in for glyphs that it lacks',
         'DejaVu Sans',
     )
@@ -217,7 +217,7 @@ class Output:
         None, number('PT', 5, 24), 'size of the labels of the figure in points', '7', COMMAND, (with_option('figure'),)
     )
     figure_style: tuple[str, ...] = option(
-        (), names('STYLE', 'a style of matplotlib, or a file'),
+        (), names('STYLE', 'a style of matplotlib, or a file', reads_file=True),
         'matplotlib styles for the fonts and colours of the figure: names or files', places=COMMAND,
         rules=(with_option('figure'),),
     )  # fmt: skip

@@ -110,16 +110,16 @@ def one_of(metavar: str, *known: str) -> Kind:
     return Kind(read, metavar)
 
 
-def names(metavar: str, expected: str) -> Kind:
+def names(metavar: str, expected: str, reads_file: bool = False) -> Kind:
     """At least one name, as a tuple; a single one may stand alone."""
 
     def read(value: Any) -> tuple[str, ...]:
-        found = (value,) if _is_name(value) else tuple(value)
+        found = (value,) if _is_name(value) else tuple(value if isinstance(value, Iterable) else ())
         if not found or not all(map(_is_name, found)):
             raise ValueError(f'expected {expected}')
         return found
 
-    return Kind(read, metavar, many=True)
+    return Kind(read, metavar, many=True, reads_file=reads_file)
 
 
 def _is_name(value: Any) -> bool:
@@ -128,7 +128,10 @@ def _is_name(value: Any) -> bool:
 
 
 def _backends(value: Any) -> tuple[Any, ...]:
-    return (value,) if isinstance(value, (str, dict)) else tuple(value or ())
+    found = (value,) if isinstance(value, (str, dict)) else tuple(value or ())
+    if not all(isinstance(each, str) or (isinstance(each, Mapping) and 'type' in each) for each in found):
+        raise ValueError("expected names of vis backends, or dict(type='LocalVisBackend', ...)")
+    return found
 
 
 BACKENDS = Kind(_backends, 'B', many=True)

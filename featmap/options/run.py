@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -100,9 +101,10 @@ class Run:
     def files_read(self) -> dict[str, str]:
         """The files that the run reads besides its images: paths, and what each is called in a message."""
         return {
-            str(self[name]): f'the {name}' if item.positional else f'the file of {written(name)}'
+            os.path.expanduser(path): f'the {name}' if item.positional else f'the file of {written(name)}'
             for name, item in OPTIONS.items()
             if item.kind.reads_file and self[name]
+            for path in (self[name] if item.kind.many else (self[name],))
         }
 
     def check(self, config: bool = True) -> Run:

@@ -7,9 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.conftest import CHECKPOINT, CONFIG, IMAGE, files_under
+from tests.conftest import CHECKPOINT, CONFIG, IMAGE, ROOT, files_under
 
 DETECTOR = (CONFIG, CHECKPOINT)
+FONT = ROOT / 'tests' / 'fonts' / 'NotoSansCJKsc-subset.otf'
 
 
 def write_bad_images(folder):
@@ -208,15 +209,23 @@ def test_an_error_of_one_image_does_not_end_the_run(run, tmp_path, photo, monkey
         (['--channel-reduction', 'pca', '--basis', 'basis.npz', '--save-maps', 'basis.npz'],
          "'basis.npz' would overwrite the file of --basis"),
         (['--save-maps', 'm.npz'], "'m.npz.json' would overwrite an input image"),
+        (['--font', 'font.png', '--out-file', 'font.png'], "'font.png' would overwrite the file of --font"),
+        (['--figure-style', 'my.svg', '--figure', 'my.svg'], "'my.svg' would overwrite the file of --figure-style"),
+        (['--gt', '~/gt.png', '--figure', '~/gt.png'], "gt.png' would overwrite the file of --gt"),
+        (['--cfg-options', 'featmap.font=font.png', '--out-file', 'font.png'], "'font.png' would overwrite"),
     ],
 )  # fmt: skip
-def test_nothing_that_is_read_is_overwritten(run, tmp_path, photo, options, said):
+def test_nothing_that_is_read_is_overwritten(run, tmp_path, photo, options, said, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    (tmp_path / 'font.png').write_bytes(FONT.read_bytes())
+    (tmp_path / 'my.svg').write_text('font.size: 8\n')
+    (tmp_path / 'gt.png').write_bytes(b'')
     (tmp_path / 'link.png').symlink_to(photo)
     (tmp_path / 'm.npz.json').symlink_to(photo)
     (tmp_path / 'ck.npz').write_bytes(CHECKPOINT.read_bytes())
     (tmp_path / 'basis.npz').write_bytes(b'')
-    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
     done = run('photo.png', CONFIG, 'ck.npz', *options)
     assert done.status == 2
     assert said in done.error
-    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
