@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-_KEY_PARTS = 1000
+_KEY_PARTS = 50
 _KEY_INTEGERS = 1 << 60  # the hashes of larger ones can be made alike
 
 
@@ -54,8 +54,8 @@ def shown(value: Any) -> str:
     return getattr(value, 'name', None) or f'a {type(value).__name__}'
 
 
-def check_key(key: Any) -> None:
-    """Refuse a dictionary's key or a set's element whose hash is not taken at once."""
+def check_key(key: Any) -> int:
+    """Refuse a dictionary's key or a set's element whose hash is not taken at once; how many parts it has."""
     left, parts = _KEY_PARTS, [key]
     while parts:
         part = parts.pop()
@@ -64,6 +64,14 @@ def check_key(key: Any) -> None:
             parts.extend(part if len(part) <= left else (None,) * left)
         if left <= 0 or (isinstance(part, int) and abs(part) >= _KEY_INTEGERS):
             raise LimitError('a key in it is larger than any checkpoint needs')
+    return _KEY_PARTS - left
+
+
+def looked_at(arguments: tuple[Any, ...]) -> int:
+    """How many things a call with these arguments looks at, as steps: one list may be handed to a million calls."""
+    sizes = [len(part) for part in arguments if isinstance(part, (list, tuple, set, frozenset, dict))]
+    texts = [len(part) for part in arguments if isinstance(part, (str, bytes))]
+    return len(arguments) + sum(sizes) + sum(texts) // 100
 
 
 def _is_integers(values: Any) -> bool:

@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from featmap.models.constructors import CONSTRUCTORS, VALUES, LimitError, RefusedError, check_key, shown
+from featmap.models.constructors import CONSTRUCTORS, VALUES, LimitError, RefusedError, check_key, looked_at, shown
 
 MAX_STEPS = 5_000_000
 """The opcodes of a pickle. A detector's training checkpoint has some hundred thousand; this many take five seconds."""
@@ -65,6 +65,27 @@ _LEFT_OUT = {
 }
 _LEFT_OUT_PACKAGES = {'datetime', 'mmcv', 'mmdet', 'mmengine', 'mmyolo', 'numpy', 'pathlib'}
 
+
+class _Counted(dict):  # type: ignore[type-arg]
+    """Opcodes, each of which costs a step of so many."""
+
+    def __init__(self, opcodes: dict[int, Any], steps: int) -> None:
+        super().__init__()
+        self._opcodes, self._left = opcodes, steps
+
+    def __getitem__(self, opcode: int) -> Any:
+        self._left -= 1
+        if self._left < 0:
+            self.spend(0)
+        return self._opcodes[opcode]
+
+    def spend(self, steps: int) -> None:
+        """Take away steps for what looks at more than one thing."""
+        self._left -= steps
+        if self._left < 0:
+            raise LimitError('it takes more steps than any checkpoint needs')
+
+
 # The unpickler in pure Python, whose opcodes can be replaced one by one. Its annotations lack what those work on.
 _PurePython: Any = pickle._Unpickler
 
@@ -92,17 +113,8 @@ class Unpickler(_PurePython):
             RefusedError: the file names something that is not allowed.
             LimitError: it takes more steps than a checkpoint does, or a key is too deep.
         """
-        run, left = self.dispatch, self._steps
-
-        class Counted(dict):  # type: ignore[type-arg]
-            def __getitem__(self, opcode: int) -> Any:
-                nonlocal left
-                left -= 1
-                if left < 0:
-                    raise LimitError('it takes more steps than any checkpoint needs')
-                return run[opcode]
-
-        self.dispatch = Counted()  # type: ignore[misc]
+        counted = _Counted(type(self).dispatch, self._steps)
+        self.dispatch, self._spend = counted, counted.spend  # type: ignore[misc]
         return super().load()
 
     dispatch: ClassVar[dict[int, Callable[..., None]]] = dict(_PurePython.dispatch)
@@ -125,12 +137,13 @@ class Unpickler(_PurePython):
     def _call(self) -> None:
         arguments = self.stack.pop()
         constructor = self.stack.pop()
-        if not isinstance(constructor, _Constructor):
+        if not isinstance(constructor, _Constructor) or not isinstance(arguments, tuple):
             raise RefusedError(f'a call of {shown(constructor)}')
         if constructor.name == 'torch._tensor._rebuild_from_type_v2':
             constructor, _type, arguments, _state = arguments
-            if not isinstance(constructor, _Constructor):
+            if not isinstance(constructor, _Constructor) or not isinstance(arguments, tuple):
                 raise RefusedError(f'a call of {shown(constructor)}')
+        self._spend(looked_at(arguments))
         self.append(constructor.build(*arguments))
 
     def _build(self) -> None:
@@ -162,7 +175,7 @@ class Unpickler(_PurePython):
         if not isinstance(self.stack[-1], set):
             raise RefusedError(f'adding to {shown(self.stack[-1])}')
         for item in items:
-            check_key(item)
+            self._spend(check_key(item))
             self.stack[-1].add(item)
 
     def _fill(self, items: list[tuple[Any, Any]]) -> None:
@@ -170,7 +183,7 @@ class Unpickler(_PurePython):
         if isinstance(target, dict):
             # Not update(): a Counter would count the pairs.
             for key, value in items:
-                check_key(key)
+                self._spend(check_key(key))
                 target[key] = value
         elif not isinstance(target, LeftOut):
             raise RefusedError(f'filling {shown(target)}')
@@ -201,7 +214,7 @@ class Unpickler(_PurePython):
     def _frozen_set(self) -> None:
         items = self.pop_mark()
         for item in items:
-            check_key(item)
+            self._spend(check_key(item))
         self.append(frozenset(items))
 
     def _refuse(self) -> None:

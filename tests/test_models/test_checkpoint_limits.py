@@ -90,6 +90,23 @@ STREAMS = {
     'a complex number of them': (b'\x80\x02cbuiltins\ncomplex\n' + nested() + b'\x85R.', 'a complex number of'),
     'text of tuples in tuples': (b'\x80\x02c_codecs\nencode\n' + nested() + b'\x85R.', '_codecs.encode'),
     'more steps than any': (b'\x80\x02' + b'N0' * 40_000 + b'N.', 'more steps than any'),
+    'a list that is made a set again and again': (
+        b'\x80\x02](' + b'K\x01' * 500 + b'eq\x000cbuiltins\nset\nq\x010' + b'h\x01h\x00\x85R0' * 200 + b'N.',
+        'more steps than any',
+    ),
+    'a text that is encoded again and again': (
+        b'\x80\x02X\x00\x20\x00\x00'
+        + b'x' * 0x2000
+        + b'q\x000c_codecs\nencode\nq\x010'
+        + b'h\x01h\x00\x85R0' * 700
+        + b'N.',
+        'more steps than any',
+    ),
+    'a key that is looked at again and again': (
+        b'\x80\x02}((' + b'K\x01' * 40 + b'tq\x00N' + b'h\x00N' * 1500 + b'u.',
+        'more steps than any',
+    ),
+    'a key of more parts than any': (b'\x80\x02}(' + b'K\x01' * 60 + b'tNs.', KEY),
     'long bytes': (b'\x80\x04\x8e' + HUGE + b'x.', CUT),
     'a long text': (b'\x80\x04\x8d' + HUGE + b'x.', CUT),
     'a long frame': (b'\x80\x04\x95' + HUGE + b'x.', CUT),
