@@ -169,9 +169,15 @@ class Detections:
     @property
     def count(self) -> str:
         """What there is and how much of it, for a label: ``3 instances``, ``12 segments of 5 classes``."""
+        return self.count_in(None)
+
+    def count_in(self, view: View | None) -> str:
+        """As :attr:`count`, and how many of the boxes a view shows where that is not all: ``3 of 19 detections``."""
         parts = [self.segments.count] if self.segments is not None else []
         if self.kind:
-            parts.append(f'{len(self)} {self.kind}{"s" * (len(self) != 1)}')
+            shown = len(self) if view is None else int(view.shows(self.boxes).sum())
+            some = '' if shown == len(self) else f'{shown} of '
+            parts.append(f'{some}{len(self)} {self.kind}{"s" * (len(self) != 1)}')
         parts += [f'{what} not drawn' for what in self.undrawn]
         return ' · '.join(parts) or 'no result that is drawn'
 

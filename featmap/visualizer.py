@@ -24,7 +24,7 @@ from featmap.rendering.legend import add_legend, entries_of
 from featmap.rendering.masks import draw_results
 from featmap.rendering.mmengine_picture import draw_as_mmengine
 from featmap.rendering.normalize import Range
-from featmap.rendering.panels import Look, panels_of, sizes_of
+from featmap.rendering.panels import Look, frame_of, panels_of, sizes_of
 from featmap.rendering.scales import scales_of
 from featmap.rendering.text import SEPARATOR
 from featmap.rendering.tile import Cell, tile
@@ -171,17 +171,17 @@ class FeatMapVisualizer(Visualizer):
         seen = None if detections is None else detections.seen(view)
         if detections is not None and seen is not None:
             original = draw_results(original, seen)
-            head = [*head, detections.count]
+            head = [*head, detections.count_in(view)]
         groups = []
         for item, ranges in zip(maps, scales):
             item.check_image(image)
             cells = []
-            for panel in panels_of(backdrop, item, ranges, self.look, view):
+            for number, panel in enumerate(panels_of(backdrop, item, ranges, self.look, view)):
                 picture = panel.image
                 if seen is not None:
                     picture = draw_results(picture, seen, full=False)
                 bar = colors if panel.scale else None
-                cells.append(Cell(picture, panel.label, bar, panel.scale))
+                cells.append(Cell(picture, panel.label, bar, panel.scale, frame_of(item, number)))
             groups.append(cells)
         rendering = tile(Cell(original, SEPARATOR.join(head)), groups, self.arrangement, self.labels, beside)
         return add_legend(rendering, entries_of(seen)) if seen is not None and self.labels else rendering

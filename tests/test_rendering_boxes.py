@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from featmap.rendering.boxes import class_color, draw_boxes, line_width
+from featmap.rendering.boxes import class_color, draw_boxes, line_width, tag_size
 from featmap.structures import Detections
 
 
@@ -114,6 +114,40 @@ def test_tags_of_boxes_in_one_place_do_not_cover_each_other(count):
         assert (above, below) == (
             (pytest.approx(plate, rel=0.1), 0) if label < 2 else (0, pytest.approx(plate, rel=0.3))
         )
+
+
+@pytest.mark.parametrize(
+    ('shape', 'tagged'), [((96, 1280), True), ((1280, 96), True), ((70, 90), False), ((30, 900), False)]
+)
+def test_a_panorama_has_tags_and_a_thumbnail_none(shape, tagged):
+    box = [20, shape[0] // 2, 40, shape[0] - 4]
+    drawn = draw_boxes(canvas(*shape), boxes(box))
+    plate = (drawn[: box[1] - 4] == class_color(0)).all(-1).sum()
+    assert (plate > 100) == tagged
+
+
+@pytest.mark.parametrize(
+    ('shape', 'size'), [((640, 1024), 15), ((1280, 1280), 20), ((3000, 4000), 45), ((120, 160), 9)]
+)
+def test_tags_are_as_large_as_the_panel_is_seen(shape, size):
+    assert tag_size(shape) == size
+
+
+def test_a_thin_line_leaves_free_what_is_in_a_small_box():
+    drawn = draw_boxes(canvas(), boxes([100, 200, 109, 209]))
+    assert (drawn[202:208, 102:108] == 60).all()
+    assert is_color(drawn[204, 100], class_color(0))
+    assert is_color(drawn[204, 109], class_color(0))
+    assert (drawn[204, [99, 110]] > 200).all()
+
+
+def test_where_tags_have_no_room_the_best_can_be_read():
+    crowd = [[100 + 3 * shift, 200, 220 + 3 * shift, 260] for shift in range(12)]
+    drawn = draw_boxes(canvas(), boxes(*crowd, labels=[1] + [0] * 11, scores=[0.95] + [0.5] * 11))
+    alone = draw_boxes(canvas(), boxes(crowd[0], labels=[1], scores=[0.95]))
+    plate = (alone[:198] == class_color(1)).all(-1)
+    assert plate.sum() > 200
+    np.testing.assert_array_equal(drawn[:198][plate], alone[:198][plate])
 
 
 def test_the_best_box_lies_on_top():

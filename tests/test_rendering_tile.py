@@ -117,6 +117,39 @@ def test_several_blocks_make_a_picture_that_is_near_square(sizes, rows, columns)
     assert len({panel.x for panel in panels}) == columns
 
 
+def test_blocks_of_wide_panels_stand_below_the_original_and_make_a_near_square_picture():
+    for sizes in ([4], [4, 4, 4]):
+        rendering = tile(*numbered(sizes, (40, 500)), labels=False)
+        first, *others = rendering.panels
+        check_panels(rendering, 1 + sum(sizes), (40, 500))
+        assert min(panel.y for panel in others) >= first.y + 40
+        assert min(panel.x for panel in others) == first.x
+        height, width = rendering.image.shape[:2]
+        assert max(height, width) < 2.5 * min(height, width)
+
+
+def test_texts_side_by_side_are_told_apart():
+    rendering = tile(*numbered([1, 1, 1], (30, 90)))
+    first, second = sorted({panel.x for panel in rendering.panels})
+    assert second - first >= 90 + 6
+
+
+@pytest.mark.parametrize('labels', [False, True])
+def test_a_frame_stands_around_its_panel(labels):
+    original, groups = numbered([2], (30, 40))
+    framed = Cell(groups[0][0].image, 'a', frame=(255, 0, 0))
+    rendering = tile(original, [[framed, groups[0][1]]], labels=labels)
+    panel = rendering.panels[1]
+    red = (rendering.image == (255, 0, 0)).all(-1)
+    assert red.any()
+    rows, columns = np.flatnonzero(red.any(1)), np.flatnonzero(red.any(0))
+    edge = panel.y - rows[0]
+    assert edge >= 1
+    assert (rows[0], rows[-1]) == (panel.y - edge, panel.y + 30 + edge - 1)
+    assert (columns[0], columns[-1]) == (panel.x - edge, panel.x + 40 + edge - 1)
+    assert red.sum() == (30 + 2 * edge) * (40 + 2 * edge) - 30 * 40
+
+
 def test_without_labels_there_are_only_panels_and_gaps():
     image = tile(*numbered([1, 1, 1]), labels=False).image
     gap = 2

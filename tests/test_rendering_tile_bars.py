@@ -14,14 +14,11 @@ from tests.visualizer_helpers import l2_map as feature_map
 from tests.visualizer_helpers import photo
 
 
-def bar_of(rendering, index: int, size: int) -> np.ndarray:
-    """The strip below a panel, as wide as the place of the panel."""
+def bar_of(rendering, index: int, size: int, least: int = 0) -> np.ndarray:
+    """The strip below a panel, as wide as the panel, or as its numbers need."""
     panel = rendering.panels[index]
-    after = [other.x for other in rendering.panels if other.x > panel.x]
-    gap = max(round(min(panel.height, panel.width) / 80), 2)
-    right = (min(after) if after else rendering.image.shape[1]) - gap
     top = panel.y + panel.height
-    return rendering.image[top : top + line_height(size), panel.x : right]
+    return rendering.image[top : top + line_height(size), panel.x : panel.x + max(panel.width, least)]
 
 
 def ramp_in(strip: np.ndarray, table: np.ndarray) -> tuple[slice, np.ndarray]:
@@ -82,13 +79,25 @@ def test_the_numbers_of_a_narrow_bar_do_not_run_into_each_other(labels):
     item = feature_map([[-0.00123, 0.0456]], geometry=ImageGeometry.whole((24, 16)))
     rendering = FeatMapVisualizer(colorbar=True, labels=labels, alpha=1).draw_maps(photo(24, 16), [item])
     assert (rendering.panels[1].width, rendering.panels[1].height) == (16, 24)  # the panel keeps its size
-    strip, text = bar_of(rendering, 1, 11), 9
+    text = 9
     low, high = text_width('-0.00123', text), text_width('0.0456', text) + 1
+    strip = bar_of(rendering, 1, 11, low + high - 1 + 2 * (11 // 2) + 10)
     np.testing.assert_array_equal(strip[:, :low], draw_lines(['-0.00123'], text, (len(strip), low)))
     np.testing.assert_array_equal(strip[:, -high:], draw_lines(['0.0456'], text, (len(strip), high)))
     columns, indices = ramp_in(strip, color_table('jet'))
     assert low <= columns.start < columns.stop <= strip.shape[1] - high
     assert (np.diff(indices) > 0).all()
+
+
+def test_a_bar_is_no_wider_than_its_panel_where_the_label_is():
+    item = feature_map(np.random.default_rng(0).random((3, 4)), geometry=ImageGeometry.whole((300, 100)))
+    visualizer = FeatMapVisualizer(colorbar=True, alpha=1)
+    rendering = visualizer.draw_maps(photo(300, 100), [item], title='an image whose name is long')
+    first, panel = rendering.panels
+    assert panel.x - first.x > 130
+    below = rendering.image[panel.y + 300 : panel.y + 300 + line_height(11)]
+    assert (below[:, panel.x : panel.x + 100] != 255).any()
+    assert (below[:, panel.x + 100 :] == 255).all()
 
 
 def test_bars_take_no_pixel_from_the_panels():

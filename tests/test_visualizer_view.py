@@ -11,7 +11,7 @@ from featmap.errors import DrawError, OptionError
 from featmap.geometry import ImageGeometry, View
 from featmap.masks import Masks, Segments
 from featmap.rendering.boxes import draw_boxes
-from featmap.rendering.colors import faded
+from featmap.rendering.colors import categories, faded
 from featmap.structures import Detections
 from featmap.visualizer import FeatMapVisualizer
 from tests.visualizer_helpers import RAMP, feature_map, photo
@@ -55,8 +55,19 @@ def test_a_crop_zooms_the_image_the_map_and_the_boxes():
     view = View.of((120, 160), 60, (90, 50, 120, 80))
     seen = Detections(np.array([[20, 20, 40, 40]], np.float32), BOXES.scores[1:], BOXES.labels[1:], BOXES.classes)
     np.testing.assert_array_equal(parts(rendering)[0], draw_boxes(view.picture(image), seen))
-    # All are counted, though one is out of sight.
-    assert rendering.panels[0].label == 'image · 160×120 · crop 90,50 – 120,80, ×2 · 2 detections'
+    # All are counted, and how many of them are in sight.
+    assert rendering.panels[0].label == 'image · 160×120 · crop 90,50 – 120,80, ×2 · 1 of 2 detections'
+
+
+def test_each_concept_is_framed_in_its_colour_of_the_panel_of_all():
+    image = photo(120, 160)
+    item = over(image)
+    item = replace(
+        item, values=np.stack([item.values[0], 9 - item.values[0]]), kind='concepts', channels=(), names=('a', 'b')
+    )
+    rendering = FeatMapVisualizer().draw_maps(image, [item])
+    frames = [rendering.image[panel.y - 1, panel.x + 5].tolist() for panel in rendering.panels]
+    assert frames == [[255] * 3, *categories(2).tolist(), [255] * 3]
 
 
 def test_a_crop_follows_a_detection():

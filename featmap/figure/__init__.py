@@ -118,7 +118,7 @@ def draw_figure(
     canvas = Canvas(image, look or Look(), window)
     settings = settings_of(style)
     told = [sizes_of(maps[0].geometry) if maps else f'{image.shape[1]}×{image.shape[0]}', *part]
-    told += [] if detections is None else detections.count.split(SEPARATOR)
+    told += [] if detections is None else detections.count_in(canvas.whole).split(SEPARATOR)
     caption = Caption(side_by_side(title), side_by_side(name), tuple(told))
     rows = rows_of(canvas, maps, run)
     if match is not None:

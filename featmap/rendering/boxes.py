@@ -9,14 +9,12 @@ import cv2
 import numpy as np
 
 from featmap.rendering.tags import place_tags
-from featmap.rendering.text import draw_lines, font_size, line_height, text_width
+from featmap.rendering.text import draw_lines, enlarged, font_size, line_height, text_width
 from featmap.structures import Detections
 
-LEAST_SIDE = 100
-"""Pixels; tags would cover a smaller picture."""
-
+_LEAST_AREA, _LEAST_SIDE = 100 * 100, 40  # pixels; tags would cover a smaller picture
 _BRIGHT = 0.95  # the value of HSV
-_SCREEN, _LARGEST_TAG = 1280, 20  # pixels
+_TAG = 0.7  # of the text size of labels
 
 
 def class_color(label: int) -> tuple[int, int, int]:
@@ -46,12 +44,17 @@ def has_dark_ink(color: tuple[int, int, int]) -> bool:
 
 def line_width(shape: tuple[int, ...]) -> int:
     """A line width in pixels that suits a picture of this (height, width): 3 at most, as it is seen on a screen."""
-    return max(round(min(min(shape[:2]) / 240, 3 * _enlarged(shape))), 1)
+    return max(round(min(min(shape[:2]) / 240, 3 * enlarged(shape))), 1)
 
 
-def _enlarged(shape: tuple[int, ...]) -> float:
-    """How many times a picture of this (height, width) is longer than a screen shows it."""
-    return max(max(shape[:2]) / _SCREEN, 1.0)
+def has_room_for_tags(shape: tuple[int, ...]) -> bool:
+    """Whether tags would not cover a picture of this (height, width); a panorama may be low."""
+    return shape[0] * shape[1] >= _LEAST_AREA and min(shape[:2]) >= _LEAST_SIDE
+
+
+def tag_size(shape: tuple[int, ...]) -> int:
+    """The text size in pixels of tags on a picture of this (height, width)."""
+    return max(round(font_size(*shape[:2]) * _TAG), 9)
 
 
 def draw_boxes(image: np.ndarray, detections: Detections, tags: bool = True) -> np.ndarray:
@@ -64,8 +67,10 @@ def draw_boxes(image: np.ndarray, detections: Detections, tags: bool = True) -> 
         color = color_of(detections, int(detections.labels[index]))
         color = color if tags else bright(color)
         line = max(min(width, round(min(right - left, bottom - top) / 8)), 1)  # thick lines would hide a small box
-        if tags:  # a white edge sets the box off the image; on a heat map it would hide what is there
+        if tags and line > 1:  # a white edge sets the box off the image; on a heat map it would hide what is there
             cv2.rectangle(picture, (left, top), (right, bottom), (255, 255, 255), line + 2, cv2.LINE_AA)
+        elif tags:  # on one side of a thin line, which would be lost between two edges, and not on what is in the box
+            cv2.rectangle(picture, (left - 1, top - 1), (right + 1, bottom + 1), (255, 255, 255), 1)
         cv2.rectangle(picture, (left, top), (right, bottom), color, line, cv2.LINE_AA)
     if tags:
         order = order[::-1]  # the best chooses its place first
@@ -80,7 +85,8 @@ def draw_tags(
 ) -> None:
     """Write each text on a plate of its RGB colour at the corner of its box, where :func:`place_tags` finds room.
 
-    The first chooses its place first, and is written first. On a small picture, which they would cover, there are none.
+    The first chooses its place first, and lies on top where there is no room. On a small picture, which they would
+    cover, there are none.
 
     Args:
         picture: (H, W, 3) RGB uint8, which is written to.
@@ -89,12 +95,12 @@ def draw_tags(
         colors: Likewise.
     """
     height, width = picture.shape[:2]
-    if min(height, width) < LEAST_SIDE or not len(boxes):
+    if not has_room_for_tags(picture.shape) or not len(boxes):
         return
-    size = max(round(min(font_size(height, width) * 0.7, _LARGEST_TAG * _enlarged(picture.shape))), 9)
+    size = tag_size(picture.shape)
     tag_height = min(line_height(size) + 2, height)
     widths = np.array([min(text_width(text, size) + 6, width) for text in texts])
     places, _ = place_tags(np.round(boxes).astype(np.int64), widths, tag_height, (height, width))
-    for text, color, (x, y, end_x, end_y) in zip(texts, colors, places.astype(np.int64).tolist()):
+    for text, color, (x, y, end_x, end_y) in reversed([*zip(texts, colors, places.astype(np.int64).tolist())]):
         ink = (0, 0, 0) if has_dark_ink(color) else (255, 255, 255)
         picture[y:end_y, x:end_x] = draw_lines([text], size, (end_y - y, end_x - x), ink, color, margin=3)

@@ -113,6 +113,14 @@ def _panels(
             yield _concepts(image, item, scales, warp, look)
 
 
+def frame_of(item: FeatureMap, number: int) -> tuple[int, int, int] | None:
+    """The RGB colour that a concept has in the panel of all concepts, to frame its own panel; None for other maps."""
+    if item.kind != 'concepts' or number >= len(item):
+        return None
+    red, green, blue = categories(len(item))[number].tolist()
+    return red, green, blue
+
+
 def sizes_of(geometry: ImageGeometry) -> str:
     """Width × height of the image, where that is another of its content in the network's input, and the factor.
 

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont, features
 from featmap.rendering.fonts import Face, base_face, clusters, face_for, is_plain, language_of, load
 
 SEPARATOR = ' · '
+_SCREEN = 1280  # pixels
 _JOINERS = '\u200c\u200d'
 _RAQM = features.check('raqm')
 
@@ -93,9 +94,14 @@ def _pillows_own(size: int) -> ImageFont.FreeTypeFont:
     return cast(ImageFont.FreeTypeFont, ImageFont.load_default(size))
 
 
+def enlarged(shape: tuple[int, ...]) -> float:
+    """How many times a picture of this (height, width) is longer than a screen shows it."""
+    return max(max(shape[:2]) / _SCREEN, 1.0)
+
+
 def font_size(height: int, width: int) -> int:
     """A readable text size in pixels for a picture of this size."""
-    return int(min(max(min(height, width) / 28, 11), 64))
+    return int(min(max(min(height, width) / 28, 11), 28 * enlarged((height, width)), 64))
 
 
 def text_width(text: str, size: int) -> int:

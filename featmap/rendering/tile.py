@@ -16,6 +16,7 @@ from featmap.structures import Panel, Rendering
 from featmap.wording import option as written
 
 _WHITE = 255
+_TEXT_GAP = 6  # pixels between labels, or the numbers of bars, side by side
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,14 @@ class Cell:
         label: To stand above it.
         colors: A (256, 3) RGB table, or (N, 256, 3) rows, to draw as a colour bar below it; None for no bar.
         scale: What the ends of the bar stand for.
+        frame: RGB colour of a frame around it; None for none.
     """
 
     image: np.ndarray
     label: str
     colors: np.ndarray | None = None
     scale: Range | None = None
+    frame: tuple[int, int, int] | None = None
 
 
 def near_square(count: int, shape: tuple[int, int] | None = None) -> tuple[int, int]:
@@ -41,20 +44,27 @@ def near_square(count: int, shape: tuple[int, int] | None = None) -> tuple[int, 
     For panels of a (height, width) ``shape`` that are more than twice as long as wide, or as wide as long, the picture
     is made near-square rather than the count.
     """
-    aspect = 1.0 if shape is None else shape[1] / shape[0]
-    stretch = aspect if not 0.5 <= aspect <= 2 else 1.0
+    stretch = _stretch(shape)
     columns = min(max(math.ceil(math.sqrt(max(count, 1) / stretch) - 1e-9), 1), max(count, 1))
     return max(-(-count // columns), 1), columns
 
 
-def check_arrangement(arrangement: tuple[int, int] | None, count: int) -> tuple[int, int]:
-    """Rows and columns that hold ``count`` panels: the arrangement asked for, else near-square.
+def _stretch(shape: tuple[int, int] | None) -> float:
+    """How many times as wide as high panels of a (height, width) are, where that counts for their arrangement."""
+    aspect = 1.0 if shape is None else shape[1] / shape[0]
+    return aspect if not 0.5 <= aspect <= 2 else 1.0
+
+
+def check_arrangement(
+    arrangement: tuple[int, int] | None, count: int, shape: tuple[int, int] | None = None
+) -> tuple[int, int]:
+    """Rows and columns that hold ``count`` panels of a shape: the arrangement asked for, else near-square.
 
     Raises:
         OptionError: where the arrangement has fewer places than there are panels.
     """
     if arrangement is None:
-        return near_square(count)
+        return near_square(count, shape)
     rows, columns = arrangement
     if rows * columns < count:
         raise OptionError(
@@ -76,7 +86,8 @@ def tile(
     Args:
         original: The first panel. All panels have its size.
         groups: The panels of each map. Maps of one panel stand in one near-square grid with the original. Maps of
-            several each make a block, whose rows and columns ``arrangement`` sets, right of the original.
+            several each make a block, whose rows and columns ``arrangement`` sets, right of the original, or below it
+            where panels are more than twice as wide as high.
         arrangement: Rows and columns of each block; None for a near-square block, and where there are several for
             blocks that make the picture near-square.
         labels: Whether to leave a strip with the label above each panel.
@@ -101,42 +112,49 @@ class Place(NamedTuple):
 def _blocks(
     originals: list[Cell], groups: Sequence[Sequence[Cell]], arrangement: tuple[int, int] | None
 ) -> tuple[list[Cell], list[Place]]:
-    """The blocks right of the originals: a few one below the other, many in a near-square grid."""
-    across = 1 if len(groups) <= 4 else near_square(len(groups))[1]
+    """The blocks right of the originals: a few one below the other, many in a near-square grid. Wide ones below."""
+    shape = originals[0].image.shape[:2]
+    wide = _stretch(shape) > 1
+    across = 1 if len(groups) <= 4 else near_square(len(groups), shape)[1]
     if arrangement is None and len(groups) > 1:
-        widest = _columns(max(map(len, groups)), -(-len(groups) // across), across)
+        widest = _columns(max(map(len, groups)), -(-len(groups) // across), across, shape)
         shapes = [(-(-len(group) // widest), min(widest, len(group))) for group in groups]
     else:
-        shapes = [check_arrangement(arrangement, len(group)) for group in groups]
+        shapes = [check_arrangement(arrangement, len(group), shape) for group in groups]
     block_rows, block_columns = max(rows for rows, _ in shapes), max(columns for _, columns in shapes)
+    first = Place(len(originals), 0, 1, 0) if wide else Place(0, 1, 0, 1)
     cells, places = list(originals), [Place(row, 0) for row in range(len(originals))]
     for number, (group, (_, columns)) in enumerate(zip(groups, shapes)):
         down, right = divmod(number, across)
         for index, cell in enumerate(group):
             row, column = divmod(index, columns)
             cells.append(cell)
-            places.append(Place(down * block_rows + row, 1 + right * block_columns + column, down, right + 1))
+            row, column = first.row + down * block_rows + row, first.column + right * block_columns + column
+            places.append(Place(row, column, first.above + down, first.left + right))
     return cells, places
 
 
-def _columns(count: int, down: int, across: int) -> int:
+def _columns(count: int, down: int, across: int, shape: tuple[int, int]) -> int:
     """Columns of blocks of ``count`` panels, so many down and across, for the least square that holds the picture."""
+    stretch = _stretch(shape)
 
-    def cost(columns: int) -> tuple[int, int]:
-        height, width = down * -(-count // columns), 1 + across * columns
-        return max(height, width), height * width
+    def cost(columns: int) -> tuple[float, float]:
+        height, width = down * -(-count // columns), (stretch <= 1) + across * columns
+        return max(height, width * stretch), height * width
 
     return min(range(1, count + 1), key=cost)
 
 
 def _compose(cells: list[Cell], places: list[Place], labels: bool) -> Rendering:
     height, width = cells[0].image.shape[:2]
-    gap = max(round(min(height, width) / 80), 2)
+    bars = [cell.scale for cell in cells if cell.colors is not None and cell.scale is not None]
+    gap = max(round(min(height, width) / 80), _TEXT_GAP if labels or bars else 2)
     size = font_size(height, width)
+    if any(cell.frame is not None for cell in cells):
+        gap = max(gap, size)
     strip, lines = 0, [[''] for _ in cells]
     # Text that does not fit a tiny image makes its cell wider, never the panel.
-    bars = [cell.scale for cell in cells if cell.colors is not None and cell.scale is not None]
-    cell_width = max([width, *(_bar_width(scale, size) for scale in bars)])
+    bar_width = cell_width = max([width, *(_bar_width(scale, size) for scale in bars)])
     if labels:
         longest = max(text_width(part, size) for cell in cells for part in wrap(cell.label, size, 0))
         cell_width = max(cell_width, longest + 4)
@@ -151,12 +169,15 @@ def _compose(cells: list[Cell], places: list[Place], labels: bool) -> Rendering:
     for cell, text, (y, x) in zip(cells, lines, corners):
         if labels:
             picture[y : y + strip, x : x + cell_width] = draw_lines(text, size, (strip, cell_width))
-        picture[y + strip : y + strip + height, x : x + width] = cell.image
         if cell.colors is not None and cell.scale is not None:
             below = y + strip + height
-            picture[below : below + bar, x : x + cell_width] = _color_bar(
-                cell.colors, cell.scale, (bar, cell_width), size
+            picture[below : below + bar, x : x + bar_width] = _color_bar(
+                cell.colors, cell.scale, (bar, bar_width), size
             )
+        if cell.frame is not None:
+            edge = gap // 4
+            picture[y + strip - edge : y + strip + height + edge, x - edge : x + width + edge] = cell.frame
+        picture[y + strip : y + strip + height, x : x + width] = cell.image
         panels.append(Panel(x, y + strip, width, height, cell.label))
     return Rendering(picture, tuple(panels))
 
@@ -184,7 +205,7 @@ def _color_bar(colors: np.ndarray, scale: Range, shape: tuple[int, int], size: i
     if last - first > 8:
         ramp = np.linspace(0, 255, last - first).round().astype(np.intp)
         rows = colors if colors.ndim == 3 else colors[None]
-        top, bottom = height // 4, height - height // 8
+        top, bottom = height // 6, height - height // 5  # of the height of the numbers
         chosen = np.arange(bottom - top) * len(rows) // (bottom - top)
         strip[top:bottom, first:last] = rows[chosen][:, ramp]
     return strip

@@ -13,7 +13,7 @@ import numpy as np
 
 from featmap.geometry import View
 from featmap.matching import Match
-from featmap.rendering.boxes import LEAST_SIDE, draw_tags, line_width
+from featmap.rendering.boxes import draw_tags, has_room_for_tags, line_width
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def draw_match(picture: np.ndarray, match: Match, view: View | None = None) -> n
         (FALSE, detections.boxes[false], [f'false: {detections.name(d)} {detections.scores[d]:.2f}' for d in false]),
         (MISSED, truth.boxes[missed], [f'missed: {classes[index]}' for index in missed]),
     ]
-    width = max(line_width(picture.shape), 2 if min(picture.shape[:2]) >= LEAST_SIDE else 1)  # or edges would hide it
+    width = max(line_width(picture.shape), 2 if has_room_for_tags(picture.shape) else 1)  # or edges would hide it
     for style, boxes, _ in groups:
         for left, top, right, bottom in np.round(view.boxes(boxes[view.shows(boxes)])).astype(int).tolist():
             _rectangle(picture, (left, top, right, bottom), style, width)
