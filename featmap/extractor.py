@@ -150,8 +150,8 @@ class MapExtractor:
         for name in wanted:
             if name.removesuffix(SCORE) not in known and f':{name}' != SCORE:
                 raise OptionError(
-                    f'the head has no class {name!r}; nearest: {", ".join(nearest(name, known))}; it has '
-                    f'{", ".join(known[:6])}{f", … ({len(known)} in all)" if len(known) > 6 else ""}'
+                    f'the head has no class {name.removesuffix(SCORE)!r}; nearest: {", ".join(nearest(name, known))}; '
+                    f'it has {", ".join(known[:6])}{f", … ({len(known)} in all)" if len(known) > 6 else ""}'
                 )
 
     def _run(self, image: np.ndarray, recorder: ActivationRecorder) -> tuple[tuple[FeatureMap, ...], Detections | None]:

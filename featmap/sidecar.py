@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from featmap.schema import Check, SchemaError, anything, flag, many, mapping, maybe, number, one_of, record, text, whole
+from featmap.schema import Check, SchemaError, flag, many, mapping, maybe, number, one_of, record, text, whole
 from featmap.structures import KINDS
 
 _MOST = 1 << 24
@@ -99,7 +99,7 @@ SIDECAR: Check = record(
     {
         'data': record({'bytes': whole(0, 1 << 50), 'sha256': text(64)}),
         'image': _image,
-        'provenance': mapping(anything),
+        'provenance': record({}, {'settings': maybe(mapping())}),
         'run_range': maybe(_run_range),
         'detections': maybe(_results),
         'maps': many(_map, most=100_000),

@@ -217,6 +217,7 @@ def test_a_geometry_that_is_short_or_wild(path, geometry, message):
         {'run_range': [1, 2, 3, 4]},
         {'run_range': 'wide'},
         {'provenance': [1]},
+        {'provenance': {'settings': 'alpha'}},
         {'maps': {}},
         {'maps': None},
         {'detections': []},
