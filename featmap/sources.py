@@ -3,103 +3,27 @@
 from __future__ import annotations
 
 import fnmatch
-import io
-import itertools
 import os
 import re
 import stat
-import sys
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, Union
+from typing import Union
 from urllib.parse import unquote, urlsplit
 
-import numpy as np
+from featmap.decoding import IMAGE_SUFFIXES, MAX_PIXELS, VIDEO, VIDEO_SUFFIXES, check_header
+from featmap.download import DownloadError, check_url, is_url
+from featmap.errors import SourceError
+from featmap.reading import STDIN, KeptSource, Source, missing, read_image, unreachable, unreadable
 
-from featmap.decoding import IMAGE_SUFFIXES, MAX_PIXELS, VIDEO, VIDEO_SUFFIXES, check_header, decode_image
-from featmap.download import DownloadError, check_url, download, is_url
-from featmap.errors import SourceError, first_line, nearest
-
-_MAX_FILE_BYTES = 2**31
-_MAX_DOWNLOAD_BYTES = 2**30
-_MAX_DOWNLOAD_SECONDS = 300
-STDIN = '-'
-"""Stands for the image on standard input."""
+__all__ = ['KeptSource', 'Source', 'list_sources', 'read_image']
 
 _SUFFIX_HELP = f'images are recognised by their suffix: {" ".join(IMAGE_SUFFIXES)}'
 
 _Parts = tuple[str, ...]
 _Spec = Union[str, 'os.PathLike[str]']
-
-
-@dataclass(frozen=True)
-class Source:
-    """One image to be read.
-
-    Attributes:
-        location: the path or URL to open.
-        name: a relative path with ``/`` under which the result is filed; not always unique.
-        max_pixels: the size from which on it is not decoded.
-    """
-
-    location: str
-    name: str
-    max_pixels: int = field(default=MAX_PIXELS, compare=False, repr=False)
-
-    def read(self) -> np.ndarray:
-        """Fetch and decode the image: RGB (H, W, 3), uint8, contiguous. Raises SourceError."""
-        if self.location == STDIN:
-            return decode_image(_bounded(sys.stdin.buffer, 'standard input'), 'standard input', self.max_pixels)
-        if is_url(self.location):
-            return decode_image(_download(self.location), self.location, self.max_pixels)
-        return read_image(Path(self.location), self.max_pixels)
-
-
-@dataclass(frozen=True)
-class KeptSource(Source):
-    """A source that is read once and kept, or why it cannot be read: a pipe gives its image but once."""
-
-    _found: list[np.ndarray | str] = field(default_factory=list, compare=False, repr=False)
-
-    def read(self) -> np.ndarray:
-        """As :meth:`Source.read`; the same array each time."""
-        if not self._found:
-            try:
-                self._found.append(super().read())
-            except SourceError as error:
-                self._found.append(str(error))
-                raise
-        if isinstance(self._found[0], str):
-            raise SourceError(self._found[0])
-        return self._found[0]
-
-
-def read_image(data_or_path: bytes | str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Decode an image file, or the bytes of one: RGB (H, W, 3), uint8, contiguous.
-
-    Raises:
-        SourceError: the file cannot be opened or decoded, or has more than ``max_pixels``; the message says why.
-    """
-    if isinstance(data_or_path, (bytes, bytearray, memoryview)):
-        return decode_image(bytes(data_or_path), 'the given bytes', max_pixels)
-    path = Path(data_or_path)
-    if not os.path.exists(path):
-        raise _missing(path)
-    try:
-        with path.open('rb') as file:
-            data = _bounded(file, str(path))
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    return decode_image(data, str(path), max_pixels)
-
-
-def _bounded(file: IO[bytes], name: str) -> bytes:
-    data = file.read(_MAX_FILE_BYTES + 1)
-    if len(data) > _MAX_FILE_BYTES:  # of a device, such as /dev/zero, there is no end
-        raise SourceError(f'{name!r} is larger than {_MAX_FILE_BYTES >> 20} MiB: scale it down or cut it up')
-    return data
 
 
 def list_sources(
@@ -135,7 +59,7 @@ def _list_one(spec: str, exclude: _Spec | None, max_pixels: int) -> list[Source]
         try:
             check_url(spec)
         except DownloadError as error:
-            raise _unreachable(spec, error) from error
+            raise unreachable(spec, error) from error
         if urlsplit(spec).path.lower().endswith(VIDEO_SUFFIXES):
             raise SourceError(f'{spec!r} seems to be {VIDEO}')
         return [Source(spec, _url_name(spec))]
@@ -159,7 +83,7 @@ def _file_source(path: Path, max_pixels: int) -> Source:
         with path.open('rb') as file:
             check_header(file, str(path), max_pixels)
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     return Source(str(path), path.name)
 
 
@@ -186,7 +110,7 @@ def _list_glob(path: Path, exclude: _Spec | None) -> list[Source]:
         fixed += 1
     root, patterns = Path(*parts[:fixed]), parts[fixed:]
     if not os.path.isdir(root) or not re.search(r'[*?[]', patterns[0]):
-        raise _missing(path)
+        raise missing(path)
     hidden = any(pattern.startswith('.') for pattern in patterns)
     depth = None if '**' in patterns else len(patterns)
     files = [p for p in _walk(root, exclude, depth, hidden) if _matches(p, patterns)]
@@ -228,7 +152,7 @@ def _walk(root: Path, exclude: _Spec | None, depth: int | None = None, hidden: b
             with os.scandir(folder) as listing:
                 entries = sorted(listing, key=lambda entry: entry.name)
         except OSError as error:
-            raise _unreadable(folder, error) from error
+            raise unreadable(folder, error) from error
         for entry in entries:
             if entry.name.startswith('.') and not hidden:
                 continue
@@ -270,44 +194,7 @@ def _suffix_counts(files: list[_Parts]) -> str:
     return f' ({text}){video}' if text else ''
 
 
-def _missing(path: Path) -> SourceError:
-    first = path  # the first of its components that is not there
-    while not os.path.exists(first.parent) and first.parent != first:
-        first = first.parent
-    folder = first.parent
-    try:
-        with os.scandir(folder) as entries:  # not all: comparing names takes its time
-            names = [e.name for e in itertools.islice(entries, 2000) if e.name[:1] != '.' or first.name[:1] == '.']
-    except OSError as error:
-        return _unreadable(folder, error)
-    near = ', '.join(repr(name) for name in nearest(first.name, names))
-    where = f'there is no {first.name!r} in the folder {str(folder)!r}'
-    hint = f'the names most like it are {near}' if near else 'the folder is empty'
-    return SourceError(f'{str(path)!r} does not exist: {where}; {hint}')
-
-
-def _unreadable(path: Path, error: OSError) -> SourceError:
-    reason = error.strerror or first_line(error)
-    return SourceError(f'{str(path)!r} cannot be opened ({reason}): check the path and its rights')
-
-
 def _url_name(url: str) -> str:
     last = unquote(urlsplit(url).path.rstrip('/')).rpartition('/')[2]
     # The end is kept, for it has the suffix; 60 characters fit any file system in any script.
     return re.sub(r'[^\w.()-]', '_', last)[-60:].lstrip('.') or 'image'
-
-
-def _download(url: str) -> bytes:
-    data = io.BytesIO()
-    try:
-        download(url, data, _MAX_DOWNLOAD_BYTES, _MAX_DOWNLOAD_SECONDS)
-    except DownloadError as error:
-        raise _unreachable(url, error) from error
-    return data.getvalue()
-
-
-def _unreachable(url: str, error: DownloadError) -> SourceError:
-    return SourceError(
-        f'{url!r} cannot be had ({error}): check the address and the network, and that no login is needed, or download '
-        'the image and give its path'
-    )

@@ -39,6 +39,7 @@ FLOORS = [
     ['models'],
     ['ground_truth'],
     ['decoding'],
+    ['reading'],
     ['sources'],
     ['images'],
     ['writing'],

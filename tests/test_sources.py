@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from featmap import sources
+from featmap import reading
 from featmap.errors import SourceError
 from featmap.sources import Source, list_sources, read_image
 
@@ -248,7 +248,7 @@ def test_a_url_that_gives_no_image(server, path, message):
 
 
 def test_a_url_that_gives_too_much(server, monkeypatch):
-    monkeypatch.setattr(sources, '_MAX_DOWNLOAD_BYTES', 10)
+    monkeypatch.setattr(reading, '_MAX_DOWNLOAD_BYTES', 10)
     with pytest.raises(SourceError, match='over the limit of 10 bytes'):
         Source(f'{server}/x.png', 'x.png').read()
 
@@ -265,7 +265,7 @@ def test_a_url_that_leads_nowhere(monkeypatch, url):
 
 @pytest.mark.parametrize('data', [png_bytes(), b'no image'])
 def test_what_comes_through_a_pipe_is_kept(monkeypatch, data):
-    monkeypatch.setattr(sources.sys, 'stdin', SimpleNamespace(buffer=io.BytesIO(data)))
+    monkeypatch.setattr(reading.sys, 'stdin', SimpleNamespace(buffer=io.BytesIO(data)))
     (source,) = list_sources('-')
     if data == b'no image':
         for _ in range(2):  # and not that there is nothing left
@@ -277,8 +277,8 @@ def test_what_comes_through_a_pipe_is_kept(monkeypatch, data):
 
 
 def test_standard_input_without_end_is_refused(monkeypatch):
-    monkeypatch.setattr(sources, '_MAX_FILE_BYTES', 100)
-    monkeypatch.setattr(sources.sys, 'stdin', SimpleNamespace(buffer=io.BytesIO(bytes(101))))
+    monkeypatch.setattr(reading, '_MAX_FILE_BYTES', 100)
+    monkeypatch.setattr(reading.sys, 'stdin', SimpleNamespace(buffer=io.BytesIO(bytes(101))))
     with pytest.raises(SourceError, match="'standard input' is larger than"):
         list_sources('-')[0].read()
 
