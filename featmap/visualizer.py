@@ -31,7 +31,7 @@ from featmap.rendering.tile import Cell, tile
 from featmap.rendering.truth import draw_match
 from featmap.structures import Detections, FeatureMap, Rendering
 
-_PLANES_A_PAGE = 64
+_PLANES_A_PAGE, _LARGE_PLANES = 64, 32  # the most in a picture, and the most that are as large as elsewhere
 _PAGE_PANEL = 320  # pixels of the longer side
 
 
@@ -195,16 +195,18 @@ class FeatMapVisualizer(Visualizer):
         run: Range | None = None,
         match: Match | None = None,
     ) -> tuple[Rendering, ...]:
-        """As :meth:`draw_maps`, but a map of more planes than a page holds gets its own, panels up to 320 pixels.
+        """As :meth:`draw_maps`, but a map of many planes gets pages of its own, with panels up to 320 pixels.
 
-        A page holds what the arrangement has places for, else 64. The other maps, if any, share the first page.
+        Many are more than a page holds, which is what the arrangement has places for, else 64; or more than 32, where
+        no panel size is set. The other maps, if any, share the first page.
         """
         limit = self.arrangement[0] * self.arrangement[1] if self.arrangement else _PLANES_A_PAGE
-        if all(len(item) <= limit for item in maps):
+        many = limit if self.settings['panel_size'] is not None else min(limit, _LARGE_PLANES)
+        if all(len(item) <= many for item in maps):
             return (self.draw_maps(image, maps, detections, title, run, match=match),)
         # Found once: a range that is shared is shared by all pages.
         scales = scales_of(maps, self.look.norm, run)
-        small = [index for index, item in enumerate(maps) if len(item) <= limit]
+        small = [index for index, item in enumerate(maps) if len(item) <= many]
         pages = []
         if small or match is not None:
             few, theirs = [maps[index] for index in small], [scales[index] for index in small]
@@ -212,7 +214,7 @@ class FeatMapVisualizer(Visualizer):
         view = self.view(image, detections, longest=_PAGE_PANEL)
         head = self._head(title, image, maps, view)
         for item, ranges in zip(maps, scales):
-            if len(item) <= limit:
+            if len(item) <= many:
                 continue
             for first in range(0, len(item), limit):
                 chosen = slice(first, first + limit)

@@ -128,6 +128,12 @@ def test_blocks_of_wide_panels_stand_below_the_original_and_make_a_near_square_p
         assert max(height, width) < 2.5 * min(height, width)
 
 
+def test_blocks_of_high_panels_stand_side_by_side():
+    rendering = tile(*numbered([4, 4, 4], (500, 50)), labels=False)
+    check_panels(rendering, 13, (500, 50))
+    assert len({panel.y for panel in rendering.panels}) == 1
+
+
 def test_texts_side_by_side_are_told_apart():
     rendering = tile(*numbered([1, 1, 1], (30, 90)))
     first, second = sorted({panel.x for panel in rendering.panels})

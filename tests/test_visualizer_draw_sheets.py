@@ -58,6 +58,17 @@ def test_up_to_64_planes_stand_on_a_page(count, sizes):
     assert [len(page.panels) - 1 for page in pages] == sizes
 
 
+@pytest.mark.parametrize(
+    ('count', 'options', 'longest'), [(32, {}, 800), (33, {}, 320), (64, {}, 320), (64, {'panel_size': 500}, 500)]
+)
+def test_more_than_32_planes_are_small_where_no_size_is_set(count, options, longest):
+    (page,) = FeatMapVisualizer(**options).draw_sheets(
+        np.full((400, 800, 3), 90, np.uint8), [channel_map(count, geometry=ImageGeometry((400, 800), (1024, 1024)))]
+    )
+    assert {panel.width for panel in page.panels} == {longest}
+    assert len(page.panels) == 1 + count
+
+
 def test_the_other_maps_share_the_first_page():
     boxes = Detections(np.array([[4, 4, 20, 20]], np.float32), np.array([0.9]), np.array([0]), ('cat',))
     small, other = channel_map(2, layer='backbone'), channel_map(1, layer='head')

@@ -112,10 +112,11 @@ class Place(NamedTuple):
 def _blocks(
     originals: list[Cell], groups: Sequence[Sequence[Cell]], arrangement: tuple[int, int] | None
 ) -> tuple[list[Cell], list[Place]]:
-    """The blocks right of the originals: a few one below the other, many in a near-square grid. Wide ones below."""
+    """The blocks right of the originals, of wide panels below: a few one below the other, many or high near-square."""
     shape = originals[0].image.shape[:2]
     wide = _stretch(shape) > 1
-    across = 1 if len(groups) <= 4 else near_square(len(groups), shape)[1]
+    few = len(groups) <= 4 and _stretch(shape) >= 1
+    across = 1 if few else near_square(len(groups), shape)[1]
     if arrangement is None and len(groups) > 1:
         widest = _columns(max(map(len, groups)), -(-len(groups) // across), across, shape)
         shapes = [(-(-len(group) // widest), min(widest, len(group))) for group in groups]
@@ -175,7 +176,7 @@ def _compose(cells: list[Cell], places: list[Place], labels: bool) -> Rendering:
                 cell.colors, cell.scale, (bar, bar_width), size
             )
         if cell.frame is not None:
-            edge = gap // 4
+            edge = gap // 5  # shorter than what is left above a bar
             picture[y + strip - edge : y + strip + height + edge, x - edge : x + width + edge] = cell.frame
         picture[y + strip : y + strip + height, x : x + width] = cell.image
         panels.append(Panel(x, y + strip, width, height, cell.label))
@@ -205,7 +206,7 @@ def _color_bar(colors: np.ndarray, scale: Range, shape: tuple[int, int], size: i
     if last - first > 8:
         ramp = np.linspace(0, 255, last - first).round().astype(np.intp)
         rows = colors if colors.ndim == 3 else colors[None]
-        top, bottom = height // 6, height - height // 5  # of the height of the numbers
+        top, bottom = height // 5, height - height // 5  # of the height of the numbers
         chosen = np.arange(bottom - top) * len(rows) // (bottom - top)
         strip[top:bottom, first:last] = rows[chosen][:, ramp]
     return strip
