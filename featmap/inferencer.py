@@ -252,7 +252,7 @@ class FeatMapInferencer:
     def draw(self, image: np.ndarray | Source, step: int = 0) -> Result:
         """Draw one image: (H, W, 3) RGB uint8, or a source to read it from."""
         pixels = pixels_of(image)
-        name, location = ('image', '') if isinstance(image, np.ndarray) else (image.name, image.location)
+        name, location = ('image', '') if isinstance(image, np.ndarray) else (image.name, image.origin)
         with self._lock:
             maps, detections = self.compute(pixels)
             refused = self.extractor.refused

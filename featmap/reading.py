@@ -37,6 +37,11 @@ class Source:
     name: str
     max_pixels: int = field(default=MAX_PIXELS, compare=False, repr=False)
 
+    @property
+    def origin(self) -> str:
+        """Where it can be read again; empty for standard input."""
+        return '' if self.location == STDIN else self.location
+
     def read(self) -> np.ndarray:
         """Fetch and decode the image: RGB (H, W, 3), uint8, contiguous. Raises SourceError."""
         if self.location == STDIN:

@@ -34,7 +34,7 @@ class Result:
         maps: The reduced maps.
         predictions: The detections that are drawn; None where they were not asked for.
         original: The image itself, (H, W, 3) RGB uint8.
-        location: The path or URL that it was read from; empty for an array.
+        location: The path or URL that it was read from; empty for an array and for standard input.
         refused: Which of several layers put out no map, each with the reason.
         figure_options: How :meth:`figure` draws where it is told nothing else: as the picture was drawn.
         match: Ground truth, and what of it was found; None where there is none.

@@ -51,7 +51,7 @@ class SavedImage:
 
     Attributes:
         name: What the image is called.
-        location: The path or URL that it was read from; empty for an array.
+        location: The path or URL that it was read from; empty for an array and for standard input.
         image_shape: Its height and width.
         maps: The maps, in drawing order.
         detections: The detections that are drawn; None where they were not asked for.
@@ -109,7 +109,7 @@ class SavedImage:
         where = 'the given image'
         if image is None:
             if not self.location:
-                raise SourceError(f'{self.name!r} was given as an array, and no file is known of it: give the image')
+                raise SourceError(f'{self.name!r} was no file, so that it cannot be read again: give the image')
             image, where = Source(self.location, self.name).read(), repr(self.location)
         if image.shape != (*self.image_shape, 3) or image.dtype != np.uint8:
             raise DrawError(

@@ -104,7 +104,8 @@ def _folder(folder: Path) -> Callable[[str], ImageLabels]:
 def _none_for(location: str, path: Path) -> SourceError:
     if not location:
         return SourceError(
-            f'the ground truth {str(path)!r} is for images by their names, and an array has none: give a path'
+            f'the ground truth {str(path)!r} is for images by their names, and standard input or '
+            'an array has none: give a path'
         )
     return SourceError(f'the ground truth {str(path)!r} has nothing for {location!r}; images are told by their names')
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from featmap.command import _to_stdout
-from featmap.errors import OutputError
+from featmap.errors import OutputError, SourceError
 from tests.conftest import CHECKPOINT, CONFIG, IMAGE, SCRIPT, files_under
 
 DETECTOR = (str(CONFIG), str(CHECKPOINT))
@@ -29,6 +29,12 @@ def test_a_picture_goes_through_a_pipe(tmp_path, photo):
     drawn = np.asarray(Image.open(io.BytesIO(done.stdout)))
     assert b'maps.npz' in done.stderr
     from featmap import FeatMapInferencer
+    from featmap.storage import load_maps
+
+    saved = load_maps(tmp_path / 'maps.npz')
+    assert saved.location == ''
+    with pytest.raises(SourceError, match='it cannot be read again: give the image'):  # and not wait for standard input
+        saved.draw()
 
     expected = FeatMapInferencer(*DETECTOR, device='cpu', target_layers=['neck[0]'])(photo)
     assert drawn.shape[2] == 3
