@@ -271,6 +271,18 @@ def test_a_row_of_reducers_with_pca_is_fitted_on_the_run():
     assert len({item.ranges for result in results for item in result.maps}) == 1  # 8 channels each: one basis
 
 
+def test_a_row_of_reducers_keeps_the_basis_of_its_pca(tmp_path):
+    row = with_featmap(channel_reduction=[{'type': 'topk', 'k': 8}, 'pca'])
+    vis = build(row)
+    expected = vis(IMAGES['dark.png'])
+    (tmp_path / 'basis.npz').write_bytes(vis.reducer.dump())
+    again = build(row, basis=tmp_path / 'basis.npz')(IMAGES['dark.png'])
+    for one, other in zip(again.maps, expected.maps):
+        np.testing.assert_array_equal(one.values, other.values)
+    with pytest.raises(OptionError, match='none of the reducers has a basis'):
+        build(with_featmap(channel_reduction=['topk', 'l2'])).reducer.dump()
+
+
 def test_a_row_of_channels_and_l2(plain):
     vis = build(with_featmap(channel_reduction=[{'type': 'channels', 'channels': [0, 1, 2]}, 'l2']))
     result = vis(IMAGES['tall.png'])

@@ -74,6 +74,17 @@ class Chain(Reducer):
         """Fit the step that observed."""
         next(step for step in self.steps if getattr(step, 'needs_fit', False)).fit()  # type: ignore[attr-defined]
 
+    def dump(self) -> bytes:
+        """What the step that has something to keep for other runs gives.
+
+        Raises:
+            OptionError: where none has.
+        """
+        for step in self.steps:
+            if hasattr(step, 'dump'):
+                return step.dump()
+        raise OptionError('none of the reducers has a basis')
+
     def __call__(self, features: Tensor, weights: Tensor, meaning: Meaning | None = None) -> Reduction:
         result = reduce(self.steps[0], features, weights, meaning)
         for step in self.steps[1:]:
