@@ -29,13 +29,12 @@ from featmap.schema import SchemaError, described
 from featmap.sidecar import SIDECAR, plain
 from featmap.sources import Source
 from featmap.stored_results import results_entry, results_of, truth_entry, truth_of
-from featmap.structures import Detections, FeatureMap, GroundTruth, Rendering
+from featmap.structures import MOST_GROUPS, Detections, FeatureMap, GroundTruth, Rendering
 from featmap.version import __version__
 from featmap.visualizer import FeatMapVisualizer
 from featmap.writing import atomic_write, write_atomically
 
 FORMAT = 'featmap maps'
-_MOST_GROUPS = 256
 _MOST_SIDECAR_BYTES = 64 << 20
 VERSION = 2
 LOOK = DRAWING
@@ -198,7 +197,8 @@ def load_maps(path: str | os.PathLike[str]) -> SavedImage:
         if hashlib.sha256(data).hexdigest() != digest:
             raise SourceError(f'{str(path)!r} is damaged, or {sidecar.name!r} belongs to other data; save it again')
         return _restored(content, unpack(path, data))
-    except (KeyError, ValueError, GeometryError) as error:  # each is as it should be, but they contradict each other
+    except (KeyError, ValueError, GeometryError, DrawError) as error:
+        # Each is as it should be, but they contradict each other.
         reason = f'there is no array {error}' if isinstance(error, KeyError) else first_line(error)
         raise SourceError(f'{str(sidecar)!r} does not describe maps: {reason}') from error
 
@@ -287,8 +287,8 @@ def _feature_map(entry: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Fea
         )
     if entry['kind'] == 'image' and len(values) not in (1, 3):
         raise ValueError(f'a picture of {len(values)} planes, expected 1 or 3')
-    if entry['kind'] == 'segments' and not ((values >= 0) & (values < _MOST_GROUPS) | np.isnan(values)).all():
-        raise ValueError(f'groups of other numbers than 0 to {_MOST_GROUPS - 1}')
+    if entry['kind'] == 'segments' and not ((values >= 0) & (values < MOST_GROUPS) | np.isnan(values)).all():
+        raise ValueError(f'groups of other numbers than 0 to {MOST_GROUPS - 1}')
     if len(entry['fixed_ranges']) not in (0, len(values)) or any(
         len(entry.get(name, ())) not in (0, len(values)) for name in ('noise', 'why')
     ):

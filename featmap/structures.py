@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     import torch
 
 
+MOST_GROUPS = 256
+"""No map is cut into more segments."""
 KINDS = ('heat', 'image', 'segments', 'concepts')
 """Planes each on a colour scale; one grey or RGB picture of 1 or 3 planes; one plane of numbers without order; planes
 of non-negative parts, which also make one picture of the strongest."""
@@ -97,6 +101,32 @@ class FeatureMap:
     features: np.ndarray | None = None
     offset: Offset = (0.0, 0.0)
     stride_known: bool = True
+
+    def __post_init__(self) -> None:
+        wrong = self._wrong()
+        if wrong:
+            raise DrawError(f'a feature map of {self.layer!r}: {wrong}')
+
+    def _wrong(self) -> str:
+        """What could not be drawn; a map may be of a caller's own making."""
+        values = self.values
+        if not isinstance(values, np.ndarray) or values.dtype.kind != 'f' or values.ndim != 3 or not len(values):
+            given = f'{values.dtype} {values.shape}' if isinstance(values, np.ndarray) else type(values).__name__
+            return f'expected values of (K, h, w) floats, got {given}'
+        if len(self.shape) != 3 or values.shape[1:] != tuple(self.shape[1:]):
+            return f'values of {values.shape} for a shape (C, h, w) of {self.shape}'
+        if not isinstance(self.geometry, ImageGeometry):
+            return f'expected an ImageGeometry, got {type(self.geometry).__name__}'
+        if not all(0 < step < math.inf for step in self.stride) or not all(map(math.isfinite, self.offset)):
+            return f'a stride of {self.stride} and an offset of {self.offset}: expected finite numbers, strides above 0'
+        for name in ('channels', 'ranges', 'noise', 'why'):
+            if len(getattr(self, name)) not in (0, len(values)):
+                return f'{len(getattr(self, name))} {name} for {len(values)} planes'
+        if self.kind not in KINDS or (self.kind == 'image' and len(values) not in (1, 3)):
+            return f'{len(values)} planes of kind {self.kind!r}, expected one of {", ".join(KINDS)}; 1 or 3 of image'
+        if self.kind == 'segments' and not ((values >= 0) & (values < MOST_GROUPS) | np.isnan(values)).all():
+            return f'groups of other numbers than 0 to {MOST_GROUPS - 1}'
+        return ''
 
     @property
     def name(self) -> str:
@@ -251,3 +281,15 @@ class Rendering:
 
     def _repr_png_(self) -> bytes:
         return screen_png(self.image)
+
+
+def check_drawable(image: Any, maps: Any, detections: Any = None) -> None:
+    """Raise DrawError unless these are an (H, W, 3) RGB uint8 image, feature maps, and detections or None."""
+    shaped = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.size
+    if not shaped or image.shape[2] != 3:
+        given = f'{image.dtype} {image.shape}' if isinstance(image, np.ndarray) else type(image).__name__
+        raise DrawError(f'{given} was given as the image: expected an array of (H, W, 3) RGB and uint8')
+    if not isinstance(maps, Sequence) or not all(isinstance(item, FeatureMap) for item in maps):
+        raise DrawError(f'{type(maps).__name__} was given as the maps: expected a list of FeatureMap')
+    if not isinstance(detections, (Detections, type(None))):
+        raise DrawError(f'{type(detections).__name__} was given as the detections: expected Detections or None')

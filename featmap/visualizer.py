@@ -29,7 +29,7 @@ from featmap.rendering.scales import scales_of
 from featmap.rendering.text import SEPARATOR
 from featmap.rendering.tile import Cell, tile
 from featmap.rendering.truth import draw_match
-from featmap.structures import Detections, FeatureMap, Rendering
+from featmap.structures import Detections, FeatureMap, Rendering, check_drawable
 
 _PLANES_A_PAGE, _LARGE_PLANES = 64, 32  # the most in a picture, and the most that are as large as elsewhere
 _PAGE_PANEL = 320  # pixels of the longer side
@@ -109,6 +109,7 @@ class FeatMapVisualizer(Visualizer):
         Raises:
             DrawError: where a map holds no finite value on the image, or belongs to an image of another size.
         """
+        check_drawable(image, maps, detections)
         if scales is None:
             scales = scales_of(maps, self.look.norm, run)
         view = self.view(image, detections, maps, plain=1 if match is None else 2)
@@ -200,6 +201,7 @@ class FeatMapVisualizer(Visualizer):
         Many are more than a page holds, which is what the arrangement has places for, else 64; or more than 32, where
         no panel size is set. The other maps, if any, share the first page.
         """
+        check_drawable(image, maps, detections)
         limit = self.arrangement[0] * self.arrangement[1] if self.arrangement else _PLANES_A_PAGE
         many = limit if self.settings['panel_size'] is not None else min(limit, _LARGE_PLANES)
         if all(len(item) <= many for item in maps):

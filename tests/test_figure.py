@@ -228,19 +228,19 @@ def test_a_place_that_cannot_be_written(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('image', 'options', 'message'),
+    ('options', 'message'),
     [
-        (FLAT[..., 0], {}, 'RGB image'),
-        (FLAT.astype(float), {}, 'RGB image'),
-        (FLAT, {'dpi': 0}, 'dpi=0'),
-        (FLAT, {'width': 0.2}, 'width=0.2'),
-        (FLAT, {'width': NAN}, 'width=nan'),
-        (FLAT, {'columns': 0}, 'columns=0'),
+        ({'dpi': 0}, 'dpi=0'),
+        ({'width': 0.2}, 'width=0.2'),
+        ({'width': NAN}, 'width=nan'),
+        ({'columns': 0}, 'columns=0'),
+        ({'dpi': 'x'}, "dpi='x'"),
+        ({'width': None}, 'width=None'),
     ],
 )
-def test_sizes_and_images_that_make_no_figure(draw, tmp_path, image, options, message):
+def test_sizes_that_make_no_figure(draw, tmp_path, options, message):
     with pytest.raises(OptionError, match=message):
-        draw(outputs(1), image=image, **options)
+        draw(outputs(1), **options)
     assert files_under(tmp_path) == []
 
 

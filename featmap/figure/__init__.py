@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Sequence
 from io import BytesIO
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from featmap.rendering.legend import entries_of
 from featmap.rendering.normalize import Range
 from featmap.rendering.panels import Look, sizes_of
 from featmap.rendering.text import SEPARATOR
-from featmap.structures import Detections, FeatureMap
+from featmap.structures import Detections, FeatureMap, check_drawable
 from featmap.wording import option as written
 from featmap.writing import write_atomically
 
@@ -110,16 +111,17 @@ def draw_figure(
         of the first two is a pixel of the original.
 
     Raises:
-        DrawError: where a map holds no finite value on the image, or belongs to an image of another size.
-        OptionError: for an image that is none, sizes out of range, and an unknown style.
+        DrawError: for an image or maps that are none, and where a map holds no finite value on the image, or belongs
+            to an image of another size.
+        OptionError: for sizes out of range, and an unknown style.
     """
-    _check(image, maps, dpi, width, columns, font_size)
+    _check(image, maps, detections, dpi, width, columns, font_size)
     part, window = _window(crop, image, detections)
     canvas = Canvas(image, look or Look(), window)
     settings = settings_of(style)
     told = [sizes_of(maps[0].geometry) if maps else f'{image.shape[1]}×{image.shape[0]}', *part]
     told += [] if detections is None else detections.count_in(canvas.whole).split(SEPARATOR)
-    caption = Caption(side_by_side(title), side_by_side(name), tuple(told))
+    caption = Caption(side_by_side(str(title)), side_by_side(str(name)), tuple(told))
     rows = rows_of(canvas, maps, run)
     if match is not None:
         rows = {'ground truth': [[truth_tile(canvas, match)]], **rows}
@@ -224,14 +226,21 @@ def _texts(caption: Caption, rows: dict[str, list[list[Tile]]], detections: Dete
 
 
 def _check(
-    image: np.ndarray, maps: Sequence[FeatureMap], dpi: float, width: float, columns: int, font_size: float | None
+    image: np.ndarray,
+    maps: Sequence[FeatureMap],
+    detections: Detections | None,
+    dpi: float,
+    width: float,
+    columns: int,
+    font_size: float | None,
 ) -> None:
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-        raise OptionError(f'expected an RGB image of shape (H, W, 3) and uint8, got {image.shape} of {image.dtype}')
-    if not (10 <= dpi <= 2400 and 1 <= width <= 50 and columns >= 1):
+    check_drawable(image, maps, detections)
+    if not all(isinstance(each, Real) for each in (dpi, width, columns, font_size or 7)) or not (
+        10 <= dpi <= 2400 and 1 <= width <= 50 and columns >= 1
+    ):
         raise OptionError(
-            f'a figure of dpi={dpi}, width={width} and columns={columns}: expected 10 to 2400 dots an inch, a width of '
-            '1 to 50 inches, and at least one column'
+            f'a figure of dpi={dpi!r}, width={width!r} and columns={columns!r}: expected 10 to 2400 dots an inch, a '
+            'width of 1 to 50 inches, and at least one column'
         )
     if font_size is not None and not SMALLEST <= font_size <= 24:
         raise OptionError(f'font_size={font_size}: expected 5 to 24 points')

@@ -7,13 +7,14 @@ Positions are continuous: pixel (or cell) ``i`` covers ``[i, i + 1)`` and its ce
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from featmap.errors import GeometryError
+from featmap.errors import GeometryError, first_line
 from featmap.geometry.strides import Offset, Stride, nominal_stride
 from featmap.geometry.view import View
 from featmap.geometry.warp import Warp, axis_of
@@ -44,8 +45,13 @@ class ImageGeometry:
     crop: tuple[float, float, float, float] | None = None
 
     def __post_init__(self) -> None:
-        if not all(0 < factor < math.inf for factor in self.scale):
-            raise GeometryError(f'scale_factor {self.scale}: expected two positive numbers')
+        for shape in (self.image_shape, self.input_shape):
+            _check('a shape', shape, 2, lambda side: side >= 1 and side == int(side), 'height and width, 1 or more')
+        _check('scale_factor', self.scale, 2, lambda factor: factor > 0, 'two positive numbers')
+        _check('an offset', self.offset, 2, lambda _: True, 'two numbers, left and top')
+        _check('a flip', self.flip, 2, lambda turned: turned in (True, False), 'two of True and False')
+        if self.crop is not None:
+            _check('a crop', self.crop, 4, lambda _: True, 'x1, y1, x2, y2 in pixels')
         x1, y1, x2, y2 = self.visible
         if not (x1 < x2 and y1 < y2):
             raise GeometryError(
@@ -65,6 +71,13 @@ class ImageGeometry:
         Raises:
             GeometryError: where a needed entry is missing or the entries contradict each other.
         """
+        try:
+            return cls._of_metainfo(metainfo, input_shape)
+        except (TypeError, ValueError, IndexError, OverflowError) as error:
+            raise GeometryError(f'the metainfo of the test pipeline cannot be read: {first_line(error)}') from error
+
+    @classmethod
+    def _of_metainfo(cls, metainfo: Mapping[str, Any], input_shape: tuple[int, int] | None) -> ImageGeometry:
         if input_shape is None:
             input_shape = metainfo.get('batch_input_shape')
         if input_shape is None or 'ori_shape' not in metainfo:
@@ -177,8 +190,9 @@ class ImageGeometry:
         self, map_shape: tuple[int, int], stride: Stride | None = None, offset: Offset = (0.0, 0.0)
     ) -> np.ndarray:
         """How much each cell counts in statistics, (h, w) float32: 1 on image content, 0 on padding."""
+        content = self.content_cells(map_shape, stride, offset)
         counts = np.zeros(map_shape, dtype=np.float32)
-        counts[self.content_cells(map_shape, stride, offset)] = 1
+        counts[content] = 1
         return counts
 
     def warper(
@@ -194,7 +208,7 @@ class ImageGeometry:
         interpolated on its own. Cells that share no pixel with the content are not touched; the outermost cell that
         does is extended to the image's edge. Where the image was cut off there is nothing to see.
         """
-        sy, sx = stride or self.stride(map_shape)
+        sy, sx = self._stride_of(map_shape, stride)
         rows, columns = self._cells(map_shape, (sy, sx), offset, 0.0)
         height, width = self.content_shape
         left, top = self.offset[0] - offset[1] * sx, self.offset[1] - offset[0] * sy
@@ -211,18 +225,23 @@ class ImageGeometry:
         NaN, in all planes, where cells that are not finite in one of them contribute more than half, and where the
         image was cut off.
         """
-        warped, visible = self.warper(planes.shape[-2:], stride, offset=offset).masked(
-            np.asarray(planes, dtype=np.float32)
-        )
+        planes = np.asarray(planes, dtype=np.float32)
+        warped, visible = self.warper(planes.shape[-2:], stride, offset=offset).masked(planes)
         if visible is not None:
             warped[..., ~visible] = np.nan
         return warped
+
+    def _stride_of(self, map_shape: tuple[int, int], stride: Stride | None) -> Stride:
+        if stride is None:
+            return self.stride(map_shape)
+        _check('a stride', stride, 2, lambda step: step > 0, 'two positive numbers')
+        return stride
 
     def _cells(
         self, map_shape: tuple[int, int], stride: Stride | None, offset: Offset, margin: float
     ) -> tuple[slice, slice]:
         """Cells of which more than ``margin`` (0: any part, 0.5: the centre) reaches into the content."""
-        sy, sx = stride or self.stride(map_shape)
+        sy, sx = self._stride_of(map_shape, stride)
         left, top, width, height = self._content()
         left, top = left - offset[1] * sx, top - offset[0] * sy
         return (
@@ -276,6 +295,12 @@ def _span(start: float, length: float, stride: float, cells: int, margin: float)
         return slice(first, last)
     middle = min(max(math.floor((start + length / 2) / stride), 0), cells - 1)
     return slice(middle, middle + 1)
+
+
+def _check(what: str, given: Any, count: int, fits: Callable[[Any], bool], expected: str) -> None:
+    numbers = given if isinstance(given, Sequence) and len(given) == count else ('none',)
+    if not all(isinstance(each, (Real, np.bool_)) and math.isfinite(each) and fits(each) for each in numbers):
+        raise GeometryError(f'{what} {given!r}: expected {expected}')
 
 
 def _pair(shape: Any) -> tuple[int, int]:
