@@ -165,7 +165,7 @@ def test_a_window_shows_a_part_of_the_image_and_its_boxes(tmp_path):
     assert (corner.images[0].get_array() == 200).all()
     assert [text.get_text() for text in corner.texts] == ['0 0.90']
     assert corner.bbox.height == pytest.approx(corner.bbox.width * 30 / 40, abs=1)
-    assert '96×64 · crop 20,10 – 60,40 · 2 detections' in texts(figure)
+    assert '96×64 · crop 20,10 – 60,40 · 1 of 2 detections' in texts(figure)
     around = draw_figure(image, [fmap(shape=(64, 96))], found, crop='box:1:0')
     assert axes_of(around, 'image')[0].get_xlim() == (70, 90)
 
