@@ -75,7 +75,7 @@ def test_the_legend_names_classes_by_their_colours(draw):
     figure = draw(outputs(1), PARTS)
     said = texts(figure)
     assert any('2 classes' in text for text in said)
-    assert [text for text in said if '%' in text] == ['sky 50%', 'cat 25%']
+    assert [text for text in said if '%' in text] == ['sky, 50%', 'cat, 25%']
     plates = [np.round(np.array(to_rgb(patch.get_facecolor())) * 255).tolist() for patch in figure.artists]
     assert plates[-2:] == [list(GREEN), list(DARK)]
 
@@ -86,4 +86,4 @@ def test_a_window_shows_its_part(draw, found):
     axes = axes_of(figure, 'image')[0]
     assert axes.get_xlim() == (24, 48)
     if found is PARTS:
-        assert [text for text in texts(figure) if '%' in text] == ['cat 50%']
+        assert [text for text in texts(figure) if '%' in text] == ['cat, 50%']

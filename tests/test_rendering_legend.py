@@ -31,9 +31,9 @@ def swatches(legend: np.ndarray, color: tuple[int, int, int]) -> int:
 
 def test_entries_tell_name_count_and_share_the_largest_first():
     assert entries_of(FOUND) == [
-        Entry('sky 50%', GREEN),
-        Entry('cat ×2 25%', RED),
-        Entry('bird <1%', (0, 0, 255)),
+        Entry('sky, 50%', GREEN),
+        Entry('cat ×2, 25%', RED),
+        Entry('bird, <1%', (0, 0, 255)),
     ]
     assert entries_of(Detections()) == []
 
@@ -91,4 +91,4 @@ def test_a_crop_has_the_classes_that_can_be_seen_in_it(monkeypatch):
     written: list[str] = []
     monkeypatch.setattr(legend, '_write', lambda *args: written.append(args[1]))
     FeatMapVisualizer(crop='8,16,32,24').draw_maps(GREY, [feature_map(RAMP)], FOUND)
-    assert written == ['cat 100%']
+    assert written == ['cat, 100%']

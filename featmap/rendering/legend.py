@@ -29,7 +29,7 @@ def entries_of(detections: Detections) -> list[Entry]:
     for label, count, share in detections.segments.classes():
         percent = f'{share:.0%}' if share >= 0.01 else '<1%'
         times = f' ×{count}' if count > 1 else ''
-        entries.append(Entry(f'{detections.class_name(label)}{times} {percent}', color_of(detections, label)))
+        entries.append(Entry(f'{detections.class_name(label)}{times}, {percent}', color_of(detections, label)))
     return entries
 
 
