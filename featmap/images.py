@@ -27,7 +27,7 @@ _EXPECTED = (
 
 
 def each_image(
-    images: AnyImage | Sequence[AnyImage], bgr: bool = False, max_pixels: int = MAX_PIXELS
+    images: AnyImage | Sequence[AnyImage], bgr: bool = False, max_pixels: int = MAX_PIXELS, depth: int = 8
 ) -> Iterator[np.ndarray | Source]:
     """Every image that is meant, in order: a source to read, or (H, W, 3) RGB uint8.
 
@@ -35,6 +35,7 @@ def each_image(
         images: One image, a folder or a glob, or a sequence of these.
         bgr: Whether arrays and tensors of three channels are BGR, as OpenCV reads them.
         max_pixels: The most pixels that a file may decode to.
+        depth: How deep sequences may lie within sequences: one that holds itself has no end.
 
     Raises:
         OptionError: for anything else.
@@ -45,9 +46,11 @@ def each_image(
         yield from list_sources(images, max_pixels=max_pixels)
     elif isinstance(images, (np.ndarray, Image.Image)) or _is_tensor(images):
         yield as_rgb(images, bgr)
-    elif isinstance(images, Sequence):
+    elif isinstance(images, Sequence) and not isinstance(images, (bytes, bytearray, memoryview)):
+        if depth == 0:
+            raise OptionError(f'lists within lists without end were given as the image: expected {_EXPECTED}')
         for image in images:
-            yield from each_image(image, bgr, max_pixels)
+            yield from each_image(image, bgr, max_pixels, depth - 1)
     else:
         raise OptionError(f'{type(images).__name__} was given as the image: expected {_EXPECTED}')
 
@@ -73,12 +76,15 @@ def as_rgb(image: Any, bgr: bool = False) -> np.ndarray:
         return to_rgb(image.copy() if 'transparency' in image.info else image)
     given = f'{type(image).__name__} of shape {tuple(image.shape)} and {str(image.dtype).removeprefix("torch.")}'
     if _is_tensor(image):
+        if image.is_sparse or image.is_meta:
+            raise OptionError(f'{given} was given as the image, without pixels in order: expected {_EXPECTED}')
         image = image.detach().cpu()
         if image.ndim == 3 and image.shape[0] in (1, 3):
             image = image.permute(1, 2, 0)
         elif image.ndim == 3:
             raise OptionError(f'{given} was given as the image: expected {_EXPECTED}')
         image = image.numpy()
+    image = np.asarray(image)  # a matrix of NumPy's stays a matrix whatever is taken of it
     if image.ndim == 3 and image.shape[2] == 1:
         image = image[:, :, 0]
     if image.dtype != np.uint8 or not image.size or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):

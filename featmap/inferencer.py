@@ -71,6 +71,8 @@ class FeatMapInferencer:
         asked = Run.of(options).check(config=False) if run is None else run
         if config is None:
             raise OptionError('a config is needed, beside a model too: its test pipeline feeds it')
+        if not isinstance(model, (nn.Module, type(None))):
+            raise OptionError(f'{type(model).__name__} was given as the model: expected a detector, an nn.Module')
         overrides = asked.model.cfg_options
         cfg = load_config(config, overrides if isinstance(overrides, dict) else parse_cfg_options(overrides))
         self._asked, self._config, self._save_dir = asked, cfg, save_dir

@@ -81,3 +81,21 @@ def test_a_list_holds_any_of_them(tmp_path):
     assert not is_one(tmp_path)
     with pytest.raises(OptionError, match='int was given as the image: expected a path'):
         list(each_image(3))
+
+
+def test_lists_without_end_and_what_holds_no_pixels_are_refused():
+    endless: list = []
+    endless.append(endless)
+    deep: list = [RGB]
+    for _ in range(100_000):
+        deep = [deep]
+    for images in (endless, deep):
+        with pytest.raises(OptionError, match='lists within lists without end'):
+            list(each_image(images))
+    np.testing.assert_array_equal(next(each_image([[[RGB]]])), RGB)
+    with pytest.raises(OptionError, match='bytes was given as the image'):
+        list(each_image(b'pixels'))
+    for tensor in (torch.zeros(3, 4, 4, dtype=torch.uint8).to_sparse(), torch.zeros(3, 4, 4, device='meta')):
+        with pytest.raises(OptionError, match='without pixels in order'):
+            as_rgb(tensor)
+    np.testing.assert_array_equal(as_rgb(np.asmatrix(GREY)), np.dstack([GREY] * 3))

@@ -44,6 +44,11 @@ def test_options_of_a_call_do_what_those_of_the_constructor_do(vis: FeatMapInfer
     assert vis.with_options(**options).model is model is vis.model
 
 
+def test_a_model_that_is_none_is_told():
+    with pytest.raises(OptionError, match='int was given as the model: expected a detector'):
+        FeatMapInferencer(YOLOV5, model=5)
+
+
 def test_the_same_options_are_built_once(vis: FeatMapInferencer) -> None:
     assert vis.with_options(alpha=0.1) is vis.with_options(alpha=0.1)
     for step in range(30):

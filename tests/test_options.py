@@ -126,6 +126,10 @@ def test_values_are_put_into_their_types(name, value, expected):
         ('visualizer', 'FeatMapVisualizer'),
         ('visualizer', None),
         ('arrangement', 'abc'),
+        ('arrangement', (100_000, 100_000)),
+        ('channels', '0-999999999999'),
+        ('vis_backends', [5]),
+        ('vis_backends', [{}]),
     ],
 )
 def test_values_that_make_no_sense_are_refused_by_name(name, value):

@@ -150,11 +150,16 @@ REDUCTION = Kind(_reduction, 'R')
 """A reducer: a name, a ``dict(type=...)``, a list of them; the word None, in any case, stands for no reduction."""
 
 
+_MOST_PLACES = 100_000  # no layer has so many channels; a slip should not fill the memory
+
+
 def _arrangement(value: Any) -> tuple[int, int] | None:
     parts = value if isinstance(value, Iterable) and not isinstance(value, str) else [value]
     numbers = re.fullmatch(r'\s*[(\[]?\s*(\d+)\s*[x×,\s]\s*(\d+)\s*[)\]]?\s*', ' '.join(str(part) for part in parts))
-    if not numbers or not int(numbers[1]) or not int(numbers[2]):
-        raise ValueError('expected rows and columns, such as 2 3 or 2x3, each 1 or more')
+    if not numbers or not 1 <= int(numbers[1]) * int(numbers[2]) <= _MOST_PLACES:
+        raise ValueError(
+            f'expected rows and columns, such as 2 3 or 2x3, each 1 or more, with up to {_MOST_PLACES} places in all'
+        )
     return int(numbers[1]), int(numbers[2])
 
 
@@ -183,7 +188,7 @@ def _channels(value: Any) -> tuple[int | str, ...] | str:
     channels: list[int | str] = []
     for part in value if isinstance(value, (list, tuple)) else _split_channels(str(value)):
         found = re.fullmatch(r'(\d+)(?:-(\d+))?', str(part))
-        if found and int(found[2] or found[1]) >= int(found[1]):
+        if found and 0 <= int(found[2] or found[1]) - int(found[1]) < _MOST_PLACES:
             channels.extend(range(int(found[1]), int(found[2] or found[1]) + 1))
         elif isinstance(part, str) and re.match(r'[^\W\d]', part) and part.split()[0] != 'all':
             channels.append(part)
