@@ -286,3 +286,14 @@ def test_no_group_has_many_fields():
 
 def test_the_readme_has_the_table():
     assert markdown_table() in (ROOT / 'README.md').read_text(encoding='utf-8'), 'run tools/write_options.py'
+
+
+def test_the_chinese_readme_names_every_option():
+    rows = [
+        line for line in (ROOT / 'README_zh-CN.md').read_text(encoding='utf-8').splitlines() if line.startswith('| ')
+    ]
+    for item in OPTIONS.values():
+        if 'command' in item.places:
+            assert any(
+                line.startswith((f'| `{item.flag} ', f'| `{item.flag}`', f'| `{item.flag}…`')) for line in rows
+            ), item.flag
