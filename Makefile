@@ -19,6 +19,9 @@ INSTALLED := $(VENV)/.installed
 demo: $(INSTALLED)
 	$(PYTHON) demo/featmap_vis_demo.py demo/demo.jpg configs/demo/yolov5_n_demo.py demo/yolov5_n_demo.pth --target-layers neck --channel-reduction squeeze_mean
 
+# One thread a worker: more would wait for one another.
+test test-oldest test-newest: export OMP_NUM_THREADS = 1
+
 test: $(INSTALLED)
 	$(PYTHON) -m pytest -n $(JOBS)
 
