@@ -33,7 +33,6 @@ FLOORS = [
     ['placement'],
     ['recorder'],
     ['reducers'],
-    ['targets'],
     ['rendering'],
     ['visualizer'],
     ['models'],
