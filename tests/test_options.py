@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from featmap.building import reducer_of
 from featmap.errors import OptionError
 from featmap.options import DRAWING, GROUPS, OPTIONS, Run
 from featmap.options.markdown import markdown_table
@@ -135,6 +136,19 @@ def test_values_are_put_into_their_types(name, value, expected):
 def test_values_that_make_no_sense_are_refused_by_name(name, value):
     with pytest.raises(OptionError, match=name):
         Run.of({name: value})
+
+
+@pytest.mark.parametrize('config', [5, None, ['alpha'], {5: 6}])
+def test_a_config_whose_options_are_no_dict(config):
+    with pytest.raises(OptionError, match='expected a dict of options by name, got'):
+        Run().above(config)
+
+
+@pytest.mark.parametrize('kind', [['x'], 5, None])
+def test_a_reducer_of_no_type(kind):
+    run = Run().above({'channel_reduction': {'type': kind}}).check()
+    with pytest.raises(OptionError, match=r'the reducer .* cannot be built: expected a name'):
+        reducer_of(run)
 
 
 @pytest.mark.parametrize(

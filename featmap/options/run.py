@@ -138,6 +138,8 @@ class Run:
 
 
 def _typed(values: Mapping[str, Any], place: str) -> dict[str, Any]:
+    if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
+        raise OptionError(f'expected a dict of options by name, got {type(values).__name__}: {str(values)[:60]}')
     known = [name for name, item in OPTIONS.items() if place in item.places]
     typed: dict[str, Any] = {}
     if values.get('channels') is not None and 'channel_reduction' not in values:

@@ -128,6 +128,8 @@ def build_reducer(name: Any, topk: int = 4, **options: Any) -> AnyReducer:
         name = 'topk' if topk > 0 else 'as_image'
     cfg: dict[str, Any] = {'type': name} if isinstance(name, str) else dict(name)
     kind = cfg.pop('type', None)
+    if not isinstance(kind, str) and not callable(kind):
+        raise OptionError(f'the reducer {kind!r} cannot be built: expected a name, as in dict(type="pca")')
     # Not REDUCERS.get(), which imports and returns whatever Python object a dotted name stands for.
     REDUCERS.import_from_location()
     kind = kind.removeprefix('featmap.') if isinstance(kind, str) else kind
