@@ -69,7 +69,9 @@ def visualizer_of(options: Run, given: set[str], save_dir: str | Path | None) ->
     try:
         for backend in backends:
             _check_backend(backend)
-        maker = VISUALIZERS.get(kind) if isinstance(kind, str) else kind
+        # A registry imports and calls whatever a dotted name leads to.
+        named = isinstance(kind, str)
+        maker = (VISUALIZERS.get(kind) if _is_registered(kind, VISUALIZERS) else None) if named else kind
         if maker is None:
             raise KeyError(f'{kind} is not registered in VISUALIZERS of featmap')
         # Not by the registry, which keeps what it builds for ever, hands out the existing one for a name that is taken,

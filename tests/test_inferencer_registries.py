@@ -149,6 +149,7 @@ class TestVisualizers:
             ({'type': 'NoSuchVisualizer'}, 'cannot be built.*NoSuchVisualizer'),
             ({'frame': 7}, "cannot be built.*'frame'"),
             ({'type': 'mmengine.Visualizer'}, 'cannot be built'),
+            ({'type': 'os.getcwd'}, 'os.getcwd is not registered'),
         ],
     )
     def test_not_to_be_used(self, visualizer: dict[str, Any], message: str) -> None:

@@ -191,8 +191,10 @@ def test_an_arrangement_must_hold_the_channels_asked_for():
     assert checked(channel_reduction=None, topk=6, arrangement='2x3').look.arrangement == (2, 3)
     with pytest.raises(OptionError, match='2 x 3 has 6 places for topk=7'):
         checked(channel_reduction=None, topk=7, arrangement='2x3')
-    assert checked(channel_reduction=None, topk=-1, arrangement='1x1').what.topk == -1
-    assert checked(channel_reduction='l2', arrangement='1x1').look.arrangement == (1, 1)
+    as_it_is = {'channel_reduction': None, 'topk': -1, 'arrangement': '1x1'}
+    assert Run.of({}).above(as_it_is).check().what.topk == -1
+    config = {'channel_reduction': 'l2', 'arrangement': '1x1'}
+    assert Run.of({}).above(config).check().look.arrangement == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -229,6 +231,10 @@ def test_two_runs_do_not_share_their_visualizer_dict():
         ({'channel_reduction': 'kmeans', 'colormap': 'hot'}, 'colormap has no effect'),
         ({'channel_reduction': ['l2', {'type': 'kmeans', 'k': 3}], 'symmetric': True}, 'symmetric has no effect'),
         ({'boxes': False, 'score_thr': 0.5}, 'score_thr has no effect with boxes=False'),
+        (
+            {'arrangement': (2, 3)},
+            "arrangement has no effect with channel_reduction='select_max', which makes one panel",
+        ),
         ({'boxes': False, 'score_thr': 0}, 'score_thr has no effect with boxes=False'),
         ({'background': 'none', 'alpha': 0}, "alpha has no effect with background='none'"),
         ({'channel_reduction': None, 'topk': -1, 'colormap': 'hot'}, 'colormap has no effect with topk=-1'),

@@ -38,6 +38,10 @@ from featmap.options.rules import (
 
 _OWN_RANGE = not_with_reducer('pca', 'pca as planes', 'kmeans')
 _OWN_COLORS = not_with_reducer('pca', 'kmeans', 'as_image')
+_ONE_PANEL = not_with_reducer(
+    'select_max', 'squeeze_mean', 'pixel_max', 'mean_abs', 'l2', 'std', 'eigen', 'pca', 'kmeans', 'as_image',
+    because='which makes one panel of a map', in_figures=True,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -131,8 +135,9 @@ class Look:
     """How it looks."""
 
     arrangement: tuple[int, int] | None = option(
-        None, ARRANGEMENT, 'rows and columns for the channels of a map, also `2x3` and `"(2,3)"`', 'near-square'
-    )
+        None, ARRANGEMENT, 'rows and columns for the channels of a map, also `2x3` and `"(2,3)"`', 'near-square',
+        rules=(_ONE_PANEL,),
+    )  # fmt: skip
     alpha: float | None = option(
         None, number('A', 0, 1), 'opacity of the heat, 0 to 1', '0.5, over a grey image 0.7', rules=(THROUGH,)
     )

@@ -33,8 +33,8 @@ def with_reducer(*names: str | None) -> Rule:
     return Rule('channel_reduction', why)
 
 
-def not_with_reducer(*names: str) -> Rule:
-    """Some reducers' planes have colours of their own."""
+def not_with_reducer(*names: str, because: str = 'whose colours are its own', in_figures: bool = False) -> Rule:
+    """It has no effect with some reducers, unless there is a figure where it has one there."""
 
     def why(run: Run) -> str | None:
         last = _last(run.what.channel_reduction)
@@ -43,10 +43,10 @@ def not_with_reducer(*names: str) -> Rule:
             kind = 'pca as planes'
         if kind is None and run.what.topk < 0:
             kind = 'as_image'
-        if kind not in names:
+        if kind not in names or (in_figures and run.output.figure is not None):
             return None
         chosen = ('topk', -1) if last is None else ('channel_reduction', kind.partition(' ')[0])
-        return f'has no effect with {written(*chosen)}, whose colours are its own'
+        return f'has no effect with {written(*chosen)}, {because}'
 
     return Rule('channel_reduction', why)
 
