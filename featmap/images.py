@@ -24,6 +24,10 @@ _EXPECTED = (
     'a path, a URL, a PIL image, an array of (H, W, 3) RGB or (H, W) grey and uint8, a tensor of (3, H, W) or '
     '(1, H, W) and uint8, or a list of them'
 )
+_HINTS = {
+    type(None): ' (cv2.imread gives None for a file that it cannot read)',
+    bytes: ' (PIL.Image.open(io.BytesIO(data)) decodes a file)',
+}
 
 
 def each_image(
@@ -52,7 +56,8 @@ def each_image(
         for image in images:
             yield from each_image(image, bgr, max_pixels, depth - 1)
     else:
-        raise OptionError(f'{type(images).__name__} was given as the image: expected {_EXPECTED}')
+        hint = _HINTS.get(type(images), '')
+        raise OptionError(f'{type(images).__name__} was given as the image{hint}: expected {_EXPECTED}')
 
 
 def as_rgb(image: Any, bgr: bool = False) -> np.ndarray:
@@ -82,19 +87,31 @@ def as_rgb(image: Any, bgr: bool = False) -> np.ndarray:
         if image.ndim == 3 and image.shape[0] in (1, 3):
             image = image.permute(1, 2, 0)
         elif image.ndim == 3:
-            raise OptionError(f'{given} was given as the image: expected {_EXPECTED}')
+            raise OptionError(f'{given} was given as the image: expected {_EXPECTED}{_way_out(image)}')
         image = image.numpy()
     image = np.asarray(image)  # a matrix of NumPy's stays a matrix whatever is taken of it
     if image.ndim == 3 and image.shape[2] == 1:
         image = image[:, :, 0]
     if image.dtype != np.uint8 or not image.size or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
-        hint = ': scale it to 0…255 first' if image.dtype.kind == 'f' else ''
-        raise OptionError(f'{given} was given as the image: expected {_EXPECTED}{hint}')
+        raise OptionError(f'{given} was given as the image: expected {_EXPECTED}{_way_out(image)}')
     if image.ndim == 2:
         image = np.repeat(image[:, :, None], 3, axis=2)
     elif bgr:
         image = image[:, :, ::-1]
     return np.ascontiguousarray(image)
+
+
+def _way_out(image: Any) -> str:
+    """What makes an image of an array or a tensor that is none."""
+    if image.ndim == 4:
+        return ': of a batch, give a list of its images'
+    if 'float' in str(image.dtype):
+        return ': scale it to 0…255 and make it uint8 first'
+    if image.ndim == 3 and image.shape[2] == 4:
+        return ': drop the fourth channel first'
+    if image.ndim == 3 and image.shape[2] == 3:
+        return ': permute(2, 0, 1) puts the channels first' if _is_tensor(image) else ''
+    return ''
 
 
 def pixels_of(image: np.ndarray | Source) -> np.ndarray:

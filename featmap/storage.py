@@ -109,7 +109,10 @@ class SavedImage:
         if image is None:
             if not self.location:
                 raise SourceError(f'{self.name!r} was no file, so that it cannot be read again: give the image')
-            image, where = Source(self.location, self.name).read(), repr(self.location)
+            try:
+                image, where = Source(self.location, self.name).read(), repr(self.location)
+            except SourceError as error:
+                raise SourceError(f'{error}; draw(image=…) takes the image from elsewhere') from error
         if image.shape != (*self.image_shape, 3) or image.dtype != np.uint8:
             raise DrawError(
                 f'{where} is of {image.dtype} {image.shape}, but the maps belong to an RGB image of uint8 '

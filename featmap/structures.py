@@ -112,11 +112,15 @@ class FeatureMap:
         values = self.values
         if not isinstance(values, np.ndarray) or values.dtype.kind != 'f' or values.ndim != 3 or not len(values):
             given = f'{values.dtype} {values.shape}' if isinstance(values, np.ndarray) else type(values).__name__
-            return f'expected values of (K, h, w) floats, got {given}'
+            hint = ': .detach().cpu().numpy() makes an array of it' if hasattr(values, 'detach') else ''
+            return f'expected values of (K, h, w) floats, got {given}{hint}'
         if len(self.shape) != 3 or values.shape[1:] != tuple(self.shape[1:]):
             return f'values of {values.shape} for a shape (C, h, w) of {self.shape}'
         if not isinstance(self.geometry, ImageGeometry):
             return f'expected an ImageGeometry, got {type(self.geometry).__name__}'
+        for name in ('stride', 'offset'):
+            if np.shape(getattr(self, name)) != (2,):
+                return f'expected two numbers as the {name}, vertical first, got {getattr(self, name)!r}'
         if not all(0 < step < math.inf for step in self.stride) or not all(map(math.isfinite, self.offset)):
             return f'a stride of {self.stride} and an offset of {self.offset}: expected finite numbers, strides above 0'
         for name in ('channels', 'ranges', 'noise', 'why'):

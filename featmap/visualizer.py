@@ -12,6 +12,7 @@ from mmengine.visualization import Visualizer
 from torch import Tensor
 
 from featmap.crop import PANEL_SIZE, parse_crop
+from featmap.errors import OptionError, nearest
 from featmap.geometry import View
 from featmap.matching import Match
 from featmap.norm import parse_norm
@@ -32,6 +33,7 @@ from featmap.rendering.truth import draw_match
 from featmap.structures import Detections, FeatureMap, Rendering, check_drawable
 
 _PLANES_A_PAGE, _LARGE_PLANES = 64, 32  # the most in a picture, and the most that are as large as elsewhere
+_MMENGINE = ('save_dir', 'fig_save_cfg', 'fig_show_cfg')  # options of its Visualizer, beside the positional ones
 _PAGE_PANEL = 320  # pixels of the longer side
 
 
@@ -56,6 +58,11 @@ class FeatMapVisualizer(Visualizer):
         *args: Any,
         **kwargs: Any,
     ) -> None:
+        known = (*DRAWING, *_MMENGINE)
+        for option in kwargs:
+            if option not in known:
+                near = ', '.join(nearest(option, known))
+                raise OptionError(f'a visualizer has no option {option!r}; nearest: {near}')
         drawing = Run.of({option: kwargs.pop(option) for option in DRAWING if option in kwargs})
         # MMEngine writes its save_dir into the dicts, which the caller may use again.
         if isinstance(vis_backends, (list, tuple)):

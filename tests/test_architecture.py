@@ -54,6 +54,7 @@ FLOORS = [
     ['extras'],
     ['command'],
     ['cli'],
+    ['__main__'],
 ]
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 EXEMPT = {'__init__'}  # its names load on first use

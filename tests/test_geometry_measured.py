@@ -8,6 +8,7 @@ from itertools import product
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from featmap.errors import GeometryError
 from featmap.geometry import ImageGeometry, measure
@@ -226,3 +227,10 @@ def test_no_pattern_of_pixels_is_taken_for_a_bend(image, resized):
         < 0.75
     )
     assert found.residual < 0.75 * (0.5 + image[1] / resized[1] / 2 + max(image) / 1020)
+
+
+def test_what_gives_no_array_is_told():
+    with pytest.raises(GeometryError, match=r'expected a network input that is an array of \(C, h, w\), got Tensor'):
+        measure(lambda image: torch.from_numpy(image.transpose(2, 0, 1).copy()), (20, 30))
+    with pytest.raises(GeometryError, match=r'of \(C, h, w\) or \(h, w\), got \(1, 3, 20, 30\)'):
+        measure(lambda image: image.transpose(2, 0, 1)[None], (20, 30))

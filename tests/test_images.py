@@ -60,11 +60,15 @@ def test_pil_images_of_other_modes():
 @pytest.mark.parametrize(
     ('image', 'said'),
     [
-        (RGB.astype(np.float32), r'ndarray of shape \(2, 3, 3\) and float32 .*: scale it to 0…255 first'),
-        (torch.zeros(3, 4, 5), r'Tensor of shape \(3, 4, 5\) and float32'),
-        (torch.zeros(4, 5, 3, dtype=torch.uint8), r'Tensor of shape \(4, 5, 3\) and uint8'),
-        (torch.zeros(2, 3, 4, 5, dtype=torch.uint8), r'Tensor of shape \(2, 3, 4, 5\)'),
-        (np.zeros((4, 5, 4), np.uint8), r'ndarray of shape \(4, 5, 4\)'),
+        (
+            RGB.astype(np.float32),
+            r'ndarray of shape \(2, 3, 3\) and float32 .*: scale it to 0…255 and make it uint8',
+        ),
+        (RGB[None], r'ndarray of shape \(1, 2, 3, 3\) .*: of a batch, give a list of its images'),
+        (torch.zeros(3, 4, 5), r'Tensor of shape \(3, 4, 5\) and float32.*: scale it to 0…255 and make it uint8 first'),
+        (torch.zeros(4, 5, 3, dtype=torch.uint8), r'Tensor of shape \(4, 5, 3\) and uint8.*: permute\(2, 0, 1\) puts'),
+        (torch.zeros(2, 3, 4, 5, dtype=torch.uint8), r'Tensor of shape \(2, 3, 4, 5\).*: of a batch, give a list'),
+        (np.zeros((4, 5, 4), np.uint8), r'ndarray of shape \(4, 5, 4\).*: drop the fourth channel first'),
         (np.zeros((0, 5, 3), np.uint8), r'shape \(0, 5, 3\)'),
     ],
 )
@@ -81,6 +85,8 @@ def test_a_list_holds_any_of_them(tmp_path):
     assert not is_one(tmp_path)
     with pytest.raises(OptionError, match='int was given as the image: expected a path'):
         list(each_image(3))
+    with pytest.raises(OptionError, match=r'NoneType was given as the image \(cv2\.imread gives None'):
+        list(each_image(None))
 
 
 def test_lists_without_end_and_what_holds_no_pixels_are_refused():
@@ -93,7 +99,7 @@ def test_lists_without_end_and_what_holds_no_pixels_are_refused():
         with pytest.raises(OptionError, match='lists within lists without end'):
             list(each_image(images))
     np.testing.assert_array_equal(next(each_image([[[RGB]]])), RGB)
-    with pytest.raises(OptionError, match='bytes was given as the image'):
+    with pytest.raises(OptionError, match=r'bytes was given as the image \(PIL\.Image\.open'):
         list(each_image(b'pixels'))
     for tensor in (torch.zeros(3, 4, 4, dtype=torch.uint8).to_sparse(), torch.zeros(3, 4, 4, device='meta')):
         with pytest.raises(OptionError, match='without pixels in order'):

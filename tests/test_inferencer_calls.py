@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from featmap import FeatMapInferencer
 from featmap.errors import LayerError, OptionError
@@ -47,6 +48,8 @@ def test_options_of_a_call_do_what_those_of_the_constructor_do(vis: FeatMapInfer
 def test_a_model_that_is_none_is_told():
     with pytest.raises(OptionError, match='int was given as the model: expected a detector'):
         FeatMapInferencer(YOLOV5, model=5)
+    with pytest.raises(OptionError, match=r'Conv2d was given as the model: .* ActivationRecorder takes the features'):
+        FeatMapInferencer(YOLOV5, model=nn.Conv2d(3, 3, 3))
 
 
 def test_the_same_options_are_built_once(vis: FeatMapInferencer) -> None:

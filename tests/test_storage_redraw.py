@@ -78,7 +78,7 @@ def test_a_look_that_is_none(look):
 def test_an_image_that_is_not_the_one(tmp_path, photo):
     with pytest.raises(SourceError, match='give the image'):
         a_record(a_map()).draw()
-    with pytest.raises(SourceError, match='does not exist'):
+    with pytest.raises(SourceError, match=r'does not exist.*; draw\(image=…\) takes'):
         a_record(a_map(), location=str(tmp_path / 'gone.png')).draw()
     with pytest.raises(DrawError, match=r'photo\.png.* \(64, 96, 3\).*\(60, 100, 3\)'):
         a_record(location=str(photo)).draw()

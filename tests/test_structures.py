@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from featmap.errors import DrawError, GeometryError
 from featmap.figure import draw_figure
@@ -28,10 +29,13 @@ def a_map(**fields) -> FeatureMap:
         ({'values': np.ones((4, 6), np.float32)}, r'expected values of \(K, h, w\) floats, got float32 \(4, 6\)'),
         ({'values': np.ones((1, 4, 6), complex)}, r'floats, got complex128'),
         ({'values': np.ones((1, 4, 6), int)}, r'floats, got int64'),
-        ({'values': None}, r'floats, got NoneType'),
+        ({'values': None}, r'floats, got NoneType$'),
+        ({'values': torch.ones(1, 4, 6)}, r'got Tensor: \.detach\(\)\.cpu\(\)\.numpy\(\) makes an array'),
         ({'values': np.ones((0, 4, 6))}, r'floats, got float64 \(0, 4, 6\)'),
         ({'shape': (8, 7, 9)}, r'values of \(1, 4, 6\) for a shape \(C, h, w\) of \(8, 7, 9\)'),
         ({'shape': (4, 6)}, r'for a shape'),
+        ({'stride': 8}, r'expected two numbers as the stride, vertical first, got 8$'),
+        ({'offset': (0.0,)}, r'expected two numbers as the offset, vertical first'),
         ({'stride': (0, 10)}, r'expected finite numbers, strides above 0'),
         ({'stride': (-10, -10)}, r'expected finite numbers, strides above 0'),
         ({'stride': (math.nan, 10)}, r'expected finite numbers, strides above 0'),

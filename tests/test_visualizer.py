@@ -15,7 +15,12 @@ from tests.visualizer_helpers import GREY, RAMP, feature_map, photo
 
 @pytest.mark.parametrize(
     ('options', 'message'),
-    [({'alpha': 1.5}, 'from 0 to 1'), ({'alpha': -0.1}, 'from 0 to 1'), ({'colormap': 'jett'}, 'jet')],
+    [
+        ({'alpha': 1.5}, 'from 0 to 1'),
+        ({'alpha': -0.1}, 'from 0 to 1'),
+        ({'colormap': 'jett'}, 'jet'),
+        ({'colourbar': True}, "no option 'colourbar'; nearest: colorbar"),
+    ],
 )
 def test_options_that_make_no_sense_are_refused(options, message):
     with pytest.raises(OptionError, match=message):

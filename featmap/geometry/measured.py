@@ -136,7 +136,8 @@ class _Content:
 
     @classmethod
     def between(cls, black: np.ndarray, white: np.ndarray) -> _Content:
-        shape, black, white = black.shape, _channels(black), _channels(white, black.shape)
+        black_planes = _channels(black)  # tells first what is no array
+        shape, black, white = black.shape, black_planes, _channels(white, black.shape)
         step = max(min(shape[-2:]) // 16, 1)
         spans = np.abs(white[:, ::step, ::step].astype(np.float64) - black[:, ::step, ::step])
         best = int(np.nan_to_num(spans).max(axis=(1, 2)).argmax())
@@ -204,6 +205,8 @@ def _by_lines(values: np.ndarray, seen: np.ndarray) -> np.ndarray:
 
 def _channels(output: np.ndarray, shape: tuple[int, ...] | None = None) -> np.ndarray:
     """An output as (C, h, w), which is to be of the shape of the first one."""
+    if not isinstance(output, np.ndarray):
+        raise GeometryError(f'expected a network input that is an array of (C, h, w), got {type(output).__name__}')
     if shape is not None and output.shape != shape:
         raise GeometryError(f'images of one size come out in several: {shape} and {output.shape}')
     if output.ndim not in (2, 3) or not output.size:

@@ -17,7 +17,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
-from featmap.errors import FeatMapError, SourceError, first_line
+from featmap.errors import FeatMapError, OptionError, SourceError, first_line
 from featmap.geometry import ImageGeometry
 from featmap.models.build import build_model, class_names, class_palette, import_scopes, pick_device, scope_of
 from featmap.models.checkpoint import WeightReport, apply_weights, load_checkpoint
@@ -92,6 +92,11 @@ class Detector:
         self.random_weights = weights is None and model is None
         if model is not None:
             import_scopes(self.config)  # the transforms of the test pipeline
+            if not hasattr(model, 'data_preprocessor'):
+                raise OptionError(
+                    f'{type(model).__name__} was given as the model: expected a detector of MMEngine, with a '
+                    'data_preprocessor; of any other, ActivationRecorder takes the features and draw_maps draws them'
+                )
         self.model = build_model(self.config, random_weights=weights is None) if model is None else model
         self.weights: WeightReport | None = apply_weights(self.model, weights) if weights else None
         # Without the weights, which the model has now: they would only take memory.

@@ -251,6 +251,12 @@ def test_help_is_quick_and_complete(run_script):
     assert loaded & {'torch', 'numpy', 'mmengine', 'cv2', 'PIL', 'rich'} == set()
 
 
+def test_the_package_is_a_command_too():
+    shown = subprocess.run([sys.executable, '-m', 'featmap'], cwd=ROOT, capture_output=True, text=True)
+    assert shown.returncode == 2
+    assert shown.stderr.startswith('python -m featmap: error: the following arguments are required: IMG')
+
+
 def test_interrupted_run_keeps_finished_pictures_and_leaves_nothing_half_written(photo, tmp_path):
     folder = tmp_path / 'in'
     folder.mkdir()
