@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from featmap.cli import parse_args
+from featmap.registry import REDUCERS
 from tests.conftest import CHECKPOINT, CONFIG, IMAGE, ROOT
 
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
@@ -36,11 +38,15 @@ RUNNABLE = [words for words in commands() if words[0] != '-' and any(word.endswi
 
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
-    """A folder that looks like the repository's root to who reads the README there."""
+    """A folder that looks like the repository's root to who reads the README there; nothing stays registered."""
     (tmp_path / 'demo').symlink_to(ROOT / 'demo')
     (tmp_path / 'configs').symlink_to(ROOT / 'configs')
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    before = dict(REDUCERS.module_dict)
+    yield tmp_path
+    REDUCERS.module_dict.clear()
+    REDUCERS.module_dict.update(before)
+    sys.modules.pop('my_reducers', None)
 
 
 def test_both_readmes_show_the_same_code():
