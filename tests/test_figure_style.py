@@ -189,6 +189,8 @@ def test_a_figure_shows_itself_in_notebooks():
 def test_boxes_of_your_own_are_added_in_pixels_of_the_image():
     figure = draw_figure(np.zeros((64, 96, 3), np.uint8), [fmap(shape=(64, 96))], crop='20,10,80,50')
     for axes in axes_of(figure, 'image') + axes_of(figure, 'panel'):
+        axes.plot([5, 95], [30, 30])
+        axes.scatter([80], [50])
         assert (axes.get_xlim(), axes.get_ylim()) == ((20, 80), (50, 10))
 
 

@@ -236,7 +236,7 @@ class Sheet:
         picture = self._canvas.picture(shape) if tile is None else tile.picture(shape)
         left, top, right, bottom = self._canvas.whole.window
         axes.imshow(picture, extent=(left, right, bottom, top), aspect='auto', interpolation='antialiased')
-        axes.set(xticks=[], yticks=[])
+        axes.set(xticks=[], yticks=[], autoscale_on=False)  # marks of a caller's own do not move the picture
         axes.patch.set_visible(False)
         frame = None if tile is None else tile.frame
         for spine in axes.spines.values():
