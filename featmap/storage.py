@@ -73,11 +73,11 @@ class SavedImage:
         """One line: what it is called and how many maps."""
         return f'<SavedImage of {self.name!r}: {len(self.maps)} map{"s" * (len(self.maps) != 1)}>'
 
-    def draw(self, image: np.ndarray | None = None, **look: Any) -> Rendering:
+    def draw(self, image: np.ndarray | str | Path | None = None, **look: Any) -> Rendering:
         """The picture as it was drawn, pixel for pixel, or its first page.
 
         Args:
-            image: (H, W, 3) RGB uint8, the original; None to read it from ``location``.
+            image: (H, W, 3) RGB uint8, the original, or its path or URL; None to read it from ``location``.
             **look: Settings of ``LOOK`` that win over the saved ones.
 
         Raises:
@@ -87,7 +87,7 @@ class SavedImage:
         """
         return self.draw_sheets(image, **look)[0]
 
-    def draw_sheets(self, image: np.ndarray | None = None, **look: Any) -> tuple[Rendering, ...]:
+    def draw_sheets(self, image: np.ndarray | str | Path | None = None, **look: Any) -> tuple[Rendering, ...]:
         """As :meth:`draw`, but every page; there are several where a layer has very many planes."""
         for name in look:
             if name not in LOOK:
@@ -104,13 +104,13 @@ class SavedImage:
             self._original(image), self.maps, self.detections, title=self.name, run=run, match=matched
         )
 
-    def _original(self, image: np.ndarray | None) -> np.ndarray:
+    def _original(self, image: np.ndarray | str | Path | None) -> np.ndarray:
         where = 'the given image'
-        if image is None:
-            if not self.location:
+        if image is None or isinstance(image, (str, Path)):
+            if not (location := str(image or self.location)):
                 raise SourceError(f'{self.name!r} was no file, so that it cannot be read again: give the image')
             try:
-                image, where = Source(self.location, self.name).read(), repr(self.location)
+                image, where = Source(location, self.name).read(), repr(location)
             except SourceError as error:
                 raise SourceError(f'{error}; draw(image=…) takes the image from elsewhere') from error
         if image.shape != (*self.image_shape, 3) or image.dtype != np.uint8:

@@ -234,3 +234,5 @@ def test_what_gives_no_array_is_told():
         measure(lambda image: torch.from_numpy(image.transpose(2, 0, 1).copy()), (20, 30))
     with pytest.raises(GeometryError, match=r'of \(C, h, w\) or \(h, w\), got \(1, 3, 20, 30\)'):
         measure(lambda image: image.transpose(2, 0, 1)[None], (20, 30))
+    with pytest.raises(GeometryError, match=r'such as image\.shape\[:2\]'):
+        measure(lambda image: image.transpose(2, 0, 1), (20, 30, 3))

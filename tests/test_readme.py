@@ -89,7 +89,7 @@ def test_all_python_runs(run, workplace):
             assert load_config('own.py').featmap.channel_reduction == 'squeeze_mean'
         elif not code.startswith('# my_reducers.py'):  # which a command above imports
             exec(compile(code, 'README.md', 'exec'), names)
-    for name in ('demo_neck.png', 'own_features.png', 'backbone.pdf'):
+    for name in ('demo_neck.png', 'own_features.png', 'neck.pdf'):
         assert (workplace / name).stat().st_size > 10_000, name
     assert names['features'].shape == (1, 16, 64, 64)
     geometry = names['geometry']

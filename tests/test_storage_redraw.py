@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from featmap.errors import DrawError, OptionError, SourceError
 from featmap.inferencer import FeatMapInferencer
@@ -82,6 +83,11 @@ def test_an_image_that_is_not_the_one(tmp_path, photo):
         a_record(a_map(), location=str(tmp_path / 'gone.png')).draw()
     with pytest.raises(DrawError, match=r'photo\.png.* \(64, 96, 3\).*\(60, 100, 3\)'):
         a_record(location=str(photo)).draw()
+    elsewhere = tmp_path / 'moved.png'
+    Image.fromarray(PICTURE).save(elsewhere)
+    for moved in (elsewhere, str(elsewhere)):
+        again = a_record(a_map(), location=str(tmp_path / 'gone.png')).draw(moved)
+        np.testing.assert_array_equal(again.image, a_record(a_map()).draw(PICTURE).image)
     for wrong in (PICTURE[:, :-1], PICTURE[..., 0], PICTURE.astype(float)):
         with pytest.raises(DrawError, match='given image'):
             a_record().draw(wrong)

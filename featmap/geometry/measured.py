@@ -49,6 +49,8 @@ def measure(preprocess: Preprocess, image_shape: tuple[int, int]) -> Measurement
         GeometryError: what the preprocessing does is not a scaling, shift, flip and crop along the axes, or it leaves
             nothing on which that can be measured.
     """
+    if len(image_shape) != 2:
+        raise GeometryError('expected the height and width of the image as image_shape, such as image.shape[:2]')
     content = _Content.between(*(preprocess(plain) for plain in plain_images(image_shape)))
     ramps = ramp_planes(image_shape)
     if content.channels == 3:
