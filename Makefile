@@ -23,17 +23,17 @@ demo: $(INSTALLED)
 test test-oldest test-newest: export OMP_NUM_THREADS = 1
 
 test: $(INSTALLED)
-	$(PYTHON) -m pytest -n $(JOBS)
+	$(PYTHON) -m pytest -n $(JOBS) --dist loadfile
 
 test-oldest:
 	$(PYTHON_OLDEST) -m venv $(VENV)-oldest
 	$(VENV)-oldest/bin/python -m pip install --quiet --constraint requirements/oldest.txt --editable '.[tests]'
-	$(VENV)-oldest/bin/python -m pytest -n $(JOBS)
+	$(VENV)-oldest/bin/python -m pytest -n $(JOBS) --dist loadfile
 
 test-newest:
 	$(PYTHON_NEWEST) -m venv $(VENV)-newest
 	$(VENV)-newest/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[tests]'
-	$(VENV)-newest/bin/python -m pytest -n $(JOBS)
+	$(VENV)-newest/bin/python -m pytest -n $(JOBS) --dist loadfile
 
 TIME := 300
 fuzz: $(INSTALLED)

@@ -147,7 +147,7 @@ class TestVisualizers:
         ('visualizer', 'message'),
         [
             ({'type': 'NoSuchVisualizer'}, 'cannot be built.*NoSuchVisualizer'),
-            ({'frame': 7}, "cannot be built.*'frame'"),
+            ({'frame': 7}, "a visualizer has no option 'frame'; nearest: "),
             ({'type': 'mmengine.Visualizer'}, 'cannot be built'),
             ({'type': 'os.getcwd'}, 'os.getcwd is not registered'),
         ],
