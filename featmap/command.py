@@ -129,8 +129,6 @@ def _load(run: Run, notes: Console) -> Any:
     )
     if inferencer.visualizer._vis_backends:
         tell(notes, f'featmap: vis backends that write files do so in {os.path.join(save_dir, "vis_data")}')
-    for note in inferencer.notes:
-        tell(notes, f'featmap: {note}')
     report = inferencer.detector.weights
     if report is not None and (report.missing or report.unexpected or report.mismatched):
         tell(notes, f'featmap: {report.summary()}')

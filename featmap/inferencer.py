@@ -14,7 +14,7 @@ from mmengine.config import Config
 from torch import nn
 
 from featmap.building import reducer_label, reducer_of, visualizer_of
-from featmap.errors import OptionError
+from featmap.errors import FeatMapWarning, OptionError
 from featmap.extractor import MapExtractor
 from featmap.ground_truth import open_ground_truth
 from featmap.images import AnyImage, each_image, is_one, pixels_of
@@ -100,8 +100,7 @@ class FeatMapInferencer:
         self._others: list[tuple[Run, FeatMapInferencer]] = []
         self._lock = threading.RLock()
         self._complete = True
-        for note in self.notes:
-            warnings.warn(note, stacklevel=2)
+        self._warn_of_threshold()
 
     def _extractor(self, reducer: AnyReducer) -> MapExtractor:
         what = self.options.what
@@ -127,18 +126,17 @@ class FeatMapInferencer:
         kind = type(self.model).__name__
         return f'<FeatMapInferencer of {kind} on {self.detector.device}: {layers} by {reducer_label(self.options)}>'
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What a user should know of how the options were taken."""
+    def _warn_of_threshold(self) -> None:
         head, asked = self.detector.head_score_thr, self.options.what.score_thr
         if 'score_thr' in self._asked.given and head is not None and asked < head:
             key = 'model.test_cfg.score_thr'
             lower = written('cfg_options', [f'{key}={asked:g}'] if on_command_line() else {key: asked})
-            return (
+            warnings.warn(
                 f'{written("score_thr", asked)} is below the {head:g} that the head itself drops boxes by, which is in '
                 f'force; {lower} lowers that',
+                FeatMapWarning,
+                stacklevel=3,
             )
-        return ()
 
     @property
     def model(self) -> nn.Module:

@@ -337,3 +337,11 @@ def test_extra_files_of_several_images_are_mirrored_in_a_folder(run, photo, tmp_
     assert done.status == 0
     data = [f'{name}{suffix}' for name in ('a/dog.npz', 'dog.npz') for suffix in ('', '.json')]
     assert files_under(tmp_path / 'raw') == data
+
+
+def test_a_threshold_under_the_heads_own_is_told_once(run, photo):
+    done = run(photo, *DETECTOR, '--target-layers', 'neck[0]', '--score-thr', '0.001', '--out-file', 'x.png')
+    assert (done.status, done.out) == (0, 'x.png\n')
+    (told,) = (line for line in done.err.splitlines() if 'score-thr' in line)
+    assert told.startswith('featmap: --score-thr 0.001 is below the 0.01 that the head itself drops boxes by')
+    assert told.endswith('--cfg-options model.test_cfg.score_thr=0.001 lowers that')
