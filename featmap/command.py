@@ -113,7 +113,8 @@ def _tell_own_warnings(notes: Console) -> None:
 
 def _load(run: Run, notes: Console) -> Any:
     from featmap.inferencer import FeatMapInferencer
-    from featmap.models.build import is_none, pick_device
+    from featmap.models.checkpoint import is_none
+    from featmap.models.device import pick_device
 
     device = pick_device(run.model.device)
     if run.model.device is None and device.type == 'cpu':

@@ -17,8 +17,8 @@ from featmap.geometry import Cells, ImageGeometry
 from featmap.layers import Target, resolve
 from featmap.layouts import Map, maps_of
 from featmap.meaning import SCORE, Meaning
-from featmap.models.detector import Batch, Detector
-from featmap.models.heads import Meanings
+from featmap.models.openmmlab.detector import Batch, Detector
+from featmap.models.openmmlab.heads import Meanings
 from featmap.placement import Mirrored, Placement
 from featmap.recorder import ActivationRecorder
 from featmap.reducers import reduce

@@ -21,9 +21,9 @@ from featmap.images import AnyImage, each_image, is_one, pixels_of
 from featmap.layers import Target
 from featmap.learning import Learning
 from featmap.matching import Match, match
-from featmap.models.build import is_none
-from featmap.models.config import load_config, parse_cfg_options
-from featmap.models.detector import Detector
+from featmap.models.checkpoint import is_none
+from featmap.models.openmmlab.config import load_config, parse_cfg_options
+from featmap.models.openmmlab.detector import Detector
 from featmap.options import OPTIONS, Run
 from featmap.reducers.base import AnyReducer
 from featmap.rendering.normalize import Range

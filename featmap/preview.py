@@ -17,7 +17,7 @@ from featmap.escaping import escape
 from featmap.geometry import Cells, Stride
 from featmap.layers import Target, resolve
 from featmap.layouts import flatten, maps_of
-from featmap.models.detector import Detector
+from featmap.models.openmmlab.detector import Detector
 from featmap.placement import Placement
 from featmap.recorder import ActivationRecorder
 from featmap.wording import option as written

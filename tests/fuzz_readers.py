@@ -24,9 +24,9 @@ from torch import nn
 from featmap.arrays import read_npz
 from featmap.decoding import decode_image
 from featmap.masks import Masks
-from featmap.models.build import class_names, class_palette
 from featmap.models.checkpoint import apply_weights, load_checkpoint
-from featmap.models.config import load_config
+from featmap.models.openmmlab.build import class_names, class_palette
+from featmap.models.openmmlab.config import load_config
 from featmap.reducers import build_reducer, reduce
 from featmap.storage import load_maps, save_maps
 from featmap.structures import Detections

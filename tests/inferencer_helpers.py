@@ -8,7 +8,7 @@ import numpy as np
 from mmengine.config import Config
 
 from featmap.inferencer import FeatMapInferencer
-from featmap.models.config import load_config
+from featmap.models.openmmlab.config import load_config
 from featmap.results import Result
 
 YOLOV5 = 'mmyolo::yolov5/yolov5_n-v61_syncbn_fast_8xb16-300e_coco.py'

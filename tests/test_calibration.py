@@ -11,7 +11,7 @@ from featmap.extractor import MapExtractor
 from featmap.geometry import Place
 from featmap.geometry.places import AxisPlace
 from featmap.inferencer import FeatMapInferencer
-from featmap.models.detector import Detector
+from featmap.models.openmmlab.detector import Detector
 from featmap.reducers import build_reducer
 from featmap.storage import load_maps, save_maps
 from tests.conftest import CHECKPOINT, CONFIG, hooks

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from featmap.models.config import load_config
+from featmap.models.openmmlab.config import load_config
 
 ROOT = Path(__file__).parents[1] / 'configs'
 FILES = sorted(file.relative_to(ROOT).as_posix() for file in ROOT.rglob('*.py') if 'demo' not in file.parts)

@@ -10,7 +10,7 @@ from PIL import Image
 from featmap.errors import LayerError, OptionError, SourceError
 from featmap.extractor import MapExtractor
 from featmap.inferencer import FeatMapInferencer
-from featmap.models.detector import Detector
+from featmap.models.openmmlab.detector import Detector
 from featmap.reducers import PCA, Reducer, SqueezeMean, build_reducer
 from tests.conftest import CHECKPOINT, CONFIG, hooks
 from tests.conftest import IMAGE as DEMO_IMAGE

@@ -12,8 +12,8 @@ from torch import nn
 
 from featmap import FeatMapInferencer
 from featmap.errors import LayerError, OptionError
-from featmap.models.build import build_model
-from featmap.models.config import load_config
+from featmap.models.openmmlab.build import build_model
+from featmap.models.openmmlab.config import load_config
 from tests.conftest import hooks
 from tests.inferencer_helpers import IMAGE, SMALL, YOLOV5, build, names, with_featmap
 

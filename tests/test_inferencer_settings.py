@@ -14,7 +14,7 @@ import torch
 from featmap import inferencer as inferencer_module
 from featmap.errors import ConfigError, LayerError, MissingPackageError, OptionError
 from featmap.inferencer import FeatMapInferencer
-from featmap.models.mmcv_ops import ensure_ops
+from featmap.models.openmmlab.mmcv_ops import ensure_ops
 from tests.conftest import hooks
 from tests.inferencer_helpers import IMAGE, SMALL, YOLOV5, build, names, with_featmap
 

@@ -13,8 +13,8 @@ from rich.console import Console
 
 from featmap.errors import LayerError
 from featmap.layers import list_names, resolve
-from featmap.models.detector import Detector
-from featmap.models.mmcv_ops import ensure_ops
+from featmap.models.openmmlab.detector import Detector
+from featmap.models.openmmlab.mmcv_ops import ensure_ops
 from featmap.preview import LayerInfo, measure, print_layers, suggestions
 from tests.conftest import hooks
 

@@ -83,7 +83,7 @@ def test_all_python_runs(run, workplace):
     names: dict[str, object] = {}
     for code in blocks('python'):
         if code.startswith('_base_'):
-            from featmap.models.config import load_config
+            from featmap.models.openmmlab.config import load_config
 
             (workplace / 'own.py').write_text(code, encoding='utf-8')
             assert load_config('own.py').featmap.channel_reduction == 'squeeze_mean'

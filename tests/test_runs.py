@@ -14,7 +14,7 @@ from sklearn import decomposition
 
 from featmap.errors import DrawError, OptionError, SourceError
 from featmap.inferencer import FeatMapInferencer
-from featmap.models.config import load_config
+from featmap.models.openmmlab.config import load_config
 from featmap.reducers import PCA
 from featmap.results import Result
 from tests.conftest import CHECKPOINT, CONFIG

@@ -9,7 +9,7 @@ from featmap.errors import FeatMapError, OptionError
 from featmap.inferencer import FeatMapInferencer
 from featmap.storage import load_maps, save_maps
 from tests.conftest import CHECKPOINT, CONFIG, IMAGE
-from tests.test_models.test_families import FAMILIES
+from tests.test_models.test_openmmlab.test_families import FAMILIES
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (96, 160, 3), dtype=np.uint8)
 

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from featmap.inferencer import FeatMapInferencer
 from featmap.layouts import maps_of
-from featmap.models.detector import Detector
+from featmap.models.openmmlab.detector import Detector
 from featmap.recorder import ActivationRecorder
 
 STRIDES = (8, 16, 32, 64)

@@ -22,7 +22,7 @@ from benchmarks.context import Context
 from benchmarks.report import Row, machine, print_tables, write_json
 from rich.console import Console
 
-from featmap.models.build import pick_device
+from featmap.models.device import pick_device
 
 BENCHMARKS = ('draw', 'reducers', 'e2e', 'startup')
 _WIDTH = 150  # of tables that go to a file

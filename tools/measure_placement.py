@@ -22,7 +22,7 @@ from demo_scenes import draw_scene  # noqa: E402
 
 from featmap.calibration import IMAGES  # noqa: E402
 from featmap.extractor import MapExtractor  # noqa: E402
-from featmap.models.detector import Detector  # noqa: E402
+from featmap.models.openmmlab.detector import Detector  # noqa: E402
 from featmap.placement import Placement  # noqa: E402
 from featmap.reducers import build_reducer  # noqa: E402
 from featmap.structures import FeatureMap  # noqa: E402

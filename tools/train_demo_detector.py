@@ -28,7 +28,7 @@ from mmengine.config import Config, DictAction
 from mmengine.hooks import EMAHook
 from mmengine.runner import Runner
 
-from featmap.models.mmcv_ops import ensure_ops
+from featmap.models.openmmlab.mmcv_ops import ensure_ops
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / 'configs' / 'demo' / 'yolov5_n_demo.py'

@@ -99,6 +99,11 @@ class WeightReport:
         return '; '.join([counts, *parts])
 
 
+def is_none(checkpoint: str | Path | None) -> bool:
+    """Whether random weights are asked for: None, or the word none where there is no file of that name."""
+    return checkpoint is None or (str(checkpoint).lower() == 'none' and not Path(checkpoint).exists())
+
+
 def load_checkpoint(path_or_url: str | Path, trust: bool = False) -> Checkpoint:
     """Read a checkpoint: one of MMEngine's, a bare state dict, or one under ``model``.
 

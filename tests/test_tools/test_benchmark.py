@@ -86,7 +86,7 @@ def test_e2e_compares_with_the_forward_and_the_peer(tmp_path):
 
 
 def test_made_up_weights_find_about_as_much_as_trained_ones(tmp_path):
-    from featmap.models.detector import Detector
+    from featmap.models.openmmlab.detector import Detector
     from featmap.sources import read_image
 
     context = Context(tmp_path, torch.device('cpu'), config=CONFIG)

@@ -149,7 +149,7 @@ def test_the_config_works_with_the_tools_of_mmdetection():
 def load_config():
     from mmengine.config import Config
 
-    from featmap.models.mmcv_ops import ensure_ops
+    from featmap.models.openmmlab.mmcv_ops import ensure_ops
 
     ensure_ops()
     return Config.fromfile(CONFIG)

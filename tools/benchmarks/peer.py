@@ -36,7 +36,7 @@ class PeerTool:
         layers: Sequence[str] = ('neck',),
         score_thr: float = 0.3,
     ) -> None:
-        from featmap.models.mmcv_ops import ensure_ops
+        from featmap.models.openmmlab.mmcv_ops import ensure_ops
 
         ensure_ops()
         import mmcv

@@ -14,7 +14,7 @@ from benchmarks.tool import FeatmapTool
 
 _COMMAND = ROOT / 'demo' / 'featmap_vis_demo.py'
 _IMPORTS = (
-    'from featmap.models.mmcv_ops import ensure_ops; ensure_ops(); '
+    'from featmap.models.openmmlab.mmcv_ops import ensure_ops; ensure_ops(); '
     'import torch, mmyolo.models, mmdet.datasets.transforms'
 )
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.context import Context
-from featmap.models.detector import Detector
+from featmap.models.openmmlab.detector import Detector
 from featmap.sources import read_image
 
 # Shares of all anchors on the demo image that have at least this objectness.

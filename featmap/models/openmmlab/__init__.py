@@ -1,0 +1,1 @@
+"""OpenMMLab models, built from a config. Only here are mmdet, mmyolo and mmcv imported."""

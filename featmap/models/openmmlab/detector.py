@@ -1,0 +1,223 @@
+"""A detector that is fed with RGB arrays and asked for features and detections."""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from torch import Tensor, nn
+
+from featmap.errors import FeatMapError, OptionError, SourceError, first_line
+from featmap.geometry import ImageGeometry
+from featmap.models.checkpoint import WeightReport, apply_weights, load_checkpoint
+from featmap.models.device import pick_device
+from featmap.models.openmmlab.build import build_model, class_names, class_palette, import_scopes, scope_of
+from featmap.models.openmmlab.config import load_config
+from featmap.models.openmmlab.fused_norms import FusedNorms
+from featmap.models.openmmlab.image_place import ImagePlace
+from featmap.models.openmmlab.mmcv_ops import ensure_ops
+from featmap.models.openmmlab.pipeline import TestPipeline
+from featmap.models.openmmlab.placement import Placement
+from featmap.models.openmmlab.precision import FullPrecision
+from featmap.models.openmmlab.predictions import Reader
+from featmap.models.openmmlab.thresholds import own_score_threshold, raised_score_threshold
+from featmap.models.packages import missing_name, missing_package
+from featmap.structures import Detections
+
+# The words of PyTorch and of extensions where a tensor does not lie in memory as a layer wants it.
+_LAYOUT = re.compile('contiguous|stride', re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Preprocessed images: the network input (N, C, H, W) on the model's device, and where each image lies in it.
+
+    The metainfo of an image of which it does not tell the truth is such that heads answer in pixels of the input.
+    """
+
+    inputs: Tensor
+    data_samples: list[Any]
+    places: tuple[ImagePlace, ...]
+
+    @property
+    def geometries(self) -> tuple[ImageGeometry, ...]:
+        """How each image lies in the network input."""
+        return tuple(place.geometry for place in self.places)
+
+    @property
+    def input_shape(self) -> tuple[int, int]:
+        """Height and width of the network input."""
+        return int(self.inputs.shape[-2]), int(self.inputs.shape[-1])
+
+
+class Detector:
+    """A model with its test pipeline.
+
+    Args:
+        config: A path, a scoped or bare name, or a Config. A Config is not changed.
+        checkpoint: A path or URL; None for random weights, the same each time.
+        device: Such as ``cuda:0`` or ``cpu``; None for the first CUDA device, else the CPU.
+        cfg_options: Overrides of the config.
+        score_thr: Detections below it are not asked for. It is handed on to heads that stay exact under it.
+        trust_checkpoint: Unpickle a checkpoint that weights-only loading refuses. It can run any code.
+        model: The model, where it is built already; it is put into eval mode, on the device.
+        amp: Run the network under autocast: in float16 on CUDA, in bfloat16 elsewhere. Boxes and masks are made of its
+            raw output in float32.
+    """
+
+    def __init__(
+        self,
+        config: str | Path | Config,
+        checkpoint: str | Path | None = None,
+        device: str | None = None,
+        cfg_options: dict[str, Any] | None = None,
+        score_thr: float = 0.3,
+        trust_checkpoint: bool = False,
+        amp: bool = False,
+        model: nn.Module | None = None,
+    ) -> None:
+        self.config = load_config(config, cfg_options)
+        self.device = pick_device(device)
+        self.amp = amp
+        weights = None if checkpoint is None else load_checkpoint(checkpoint, trust=trust_checkpoint)
+        self.random_weights = weights is None and model is None
+        if model is not None:
+            import_scopes(self.config)  # the transforms of the test pipeline
+            if not hasattr(model, 'data_preprocessor'):
+                raise OptionError(
+                    f'{type(model).__name__} was given as the model: expected a detector of MMEngine, with a '
+                    'data_preprocessor; of any other, ActivationRecorder takes the features and draw_maps draws them'
+                )
+        self.model = build_model(self.config, random_weights=weights is None) if model is None else model
+        self.weights: WeightReport | None = apply_weights(self.model, weights) if weights else None
+        # Without the weights, which the model has now: they would only take memory.
+        self._checkpoint = replace(weights, state_dict=OrderedDict()) if weights else None
+        meta = dict(weights.meta) if weights else {}
+        self.classes, self.palette = class_names(self.config, meta), class_palette(self.config, meta)
+        self._reader = Reader.of(self.model, self.classes, self.palette, score_thr)
+        self.model.to(self.device)
+        self.model.eval()
+        self._scope = scope_of(self.config)
+        self.head_score_thr = own_score_threshold(self.model)
+        self.score_thr = score_thr
+        # On a device each small operation is a kernel to launch, of which scaling the weights takes several.
+        self._norms = FusedNorms(self.model) if self.device.type == 'cpu' else None
+        self._decoding = FullPrecision(self.model) if amp else None
+        # Convolutions are faster with channels last on CPUs, elsewhere in half precision. A layer passes the layout of
+        # its input on, so that of the network input does for all. MMCV's compiled ops do not look at it, and would
+        # read something else than what is meant.
+        self._channels_last = ensure_ops() and (self.device.type == 'cpu' or amp)
+        with DefaultScope.overwrite_default_scope(self._scope):
+            self._pipeline = TestPipeline(self.config)
+        self._placement = Placement(self._pipeline, self._network_input, self.model.data_preprocessor)
+
+    @cached_property
+    def provenance(self) -> dict[str, str | None]:
+        """The config's and the checkpoint's path or URL, and the hash of the checkpoint file."""
+        checkpoint = self._checkpoint
+        return {
+            'config': self.config.filename,
+            'checkpoint': checkpoint.source if checkpoint else None,
+            'checkpoint_sha256': checkpoint.sha256 if checkpoint else None,
+        }
+
+    def prepare(self, images: Sequence[np.ndarray], contiguous: bool = False) -> Batch:
+        """Run the test pipeline and the data preprocessor on (H, W, 3) RGB uint8 images, which may differ in size.
+
+        Args:
+            images: The images.
+            contiguous: Keep PyTorch's default memory layout, whatever is faster.
+        """
+        data = self._preprocessed(images)
+        inputs, samples = data['inputs'], data['data_samples']
+        shape = (int(inputs.shape[-2]), int(inputs.shape[-1]))
+        places = tuple(self._placement.of(s.metainfo, image.shape[:2], shape) for s, image in zip(samples, images))
+        for sample, place in zip(samples, places):
+            sample.set_metainfo(place.entries(sample.metainfo))
+        if self._channels_last and not contiguous and inputs.ndim == 4:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        return Batch(inputs, samples, places)
+
+    def _preprocessed(self, images: Sequence[np.ndarray]) -> dict[str, Any]:
+        packed = [self._packed(image) for image in images]
+        data = {key: [item[key] for item in packed] for key in ('inputs', 'data_samples')}
+        with torch.no_grad():
+            return self.model.data_preprocessor(data, False)  # type: ignore[operator]
+
+    def _network_input(self, image: np.ndarray) -> np.ndarray:
+        return self._preprocessed([image])['inputs'][0].float().cpu().numpy()
+
+    def _packed(self, image: np.ndarray) -> dict[str, Any]:
+        try:
+            return self._pipeline(image)
+        except FeatMapError:
+            raise
+        except Exception as error:  # whatever a transform makes of an image that it cannot take
+            height, width = image.shape[:2]
+            raise SourceError(
+                f'the test pipeline cannot take an image of {width}x{height}: '
+                f'{type(error).__name__}: {first_line(error)}'
+            ) from error
+
+    def predict(
+        self, batch: Batch, recorder: AbstractContextManager[Any] | None = None
+    ) -> tuple[Detections, ...] | None:
+        """Run the model as for inference: what it finds in each image, from ``score_thr`` up.
+
+        All is in original pixels. Boxes end at the image's edges; those that are not finite are left out.
+
+        Args:
+            batch: The images.
+            recorder: Entered around the forward, which it may end: there are no detections then. Where a layer can only
+                take the default memory layout, as one that calls ``view`` on its input, the forward is run again and
+                the recorder entered anew; one around this call would see both runs.
+        """
+        recorder = nullcontext() if recorder is None else recorder
+        try:
+            return self._recorded(batch, recorder)
+        except (RuntimeError, ValueError, AssertionError) as error:
+            if batch.inputs.is_contiguous() or not _is_about_layout(error):
+                raise
+        found = self._recorded(replace(batch, inputs=batch.inputs.contiguous()), recorder)
+        self._channels_last = False
+        return found
+
+    def _recorded(self, batch: Batch, recorder: AbstractContextManager[Any]) -> tuple[Detections, ...] | None:
+        with recorder:
+            return self._predict(batch)
+        return None
+
+    def _predict(self, batch: Batch) -> tuple[Detections, ...]:
+        half = torch.float16 if self.device.type == 'cuda' else torch.bfloat16
+        precision = torch.autocast(self.device.type, dtype=half, enabled=self.amp)
+        scope = DefaultScope.overwrite_default_scope(self._scope)
+        fused = self._norms.active() if self._norms else nullcontext()
+        decoding = self._decoding.active() if self._decoding else nullcontext()
+        threshold = raised_score_threshold(self.model, self.score_thr)
+        with torch.no_grad(), precision, scope, fused, decoding, threshold:
+            try:
+                samples = self.model(batch.inputs, batch.data_samples, mode='predict')
+            except ModuleNotFoundError as error:  # some of mmdet's heads import what they need only here
+                name = missing_name(error)
+                if name is None:
+                    raise
+                raise missing_package(name, 'the forward') from error
+        reader = replace(self._reader, score_thr=self.score_thr)
+        return tuple(reader.read(sample, place) for sample, place in zip(samples, batch.places))
+
+
+def _is_about_layout(error: Exception) -> bool:
+    """Whether an error may come from a tensor's memory layout; an assertion without a word may."""
+    if isinstance(error, FeatMapError):
+        return False
+    return bool(_LAYOUT.search(str(error))) or (isinstance(error, AssertionError) and not str(error))
