@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from featmap.classification import KINDS as CLASSIFIED
 from featmap.schema import Check, SchemaError, flag, many, mapping, maybe, number, one_of, record, text, whole
 from featmap.structures import KINDS
 
@@ -68,6 +69,16 @@ _results = record(
         'kind': text(),
         'boxed': flag,
         'undrawn': many(text()),
+        'classification': maybe(
+            record(
+                {
+                    'labels': many(whole(0, _MOST)),
+                    'scores': many(number(0, 1)),
+                    'kind': one_of(*CLASSIFIED),
+                    'of': whole(0, _MOST),
+                }
+            )
+        ),
     },
 )
 

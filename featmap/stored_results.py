@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from featmap.arrays import to_array
+from featmap.classification import Classification
 from featmap.masks import Masks, Segments
 from featmap.structures import Detections, GroundTruth
 
@@ -45,6 +46,12 @@ def results_entry(detections: Detections | None, arrays: dict[str, np.ndarray]) 
             'type': segments.numbers.dtype.name,
             'coding': 'zlib',
         }
+    best = detections.classification
+    entry['classification'] = None
+    if best is not None:
+        # JSON holds float32 exactly.
+        numbers = {'labels': best.labels.tolist(), 'scores': best.scores.tolist()}
+        entry['classification'] = {**numbers, 'kind': best.kind, 'of': best.of}
     return entry
 
 
@@ -83,7 +90,15 @@ def results_of(
         str(entry.get('kind', 'detection')),
         bool(entry.get('boxed', True)),
         tuple(str(what) for what in entry.get('undrawn', ())),
+        _classification(entry.get('classification')),
     )
+
+
+def _classification(entry: dict[str, Any] | None) -> Classification | None:
+    if entry is None:
+        return None
+    labels, scores = np.array(entry['labels'], np.int64), np.array(entry['scores'], np.float32)
+    return Classification(labels, scores, str(entry['kind']), int(entry['of']))
 
 
 def _segments(

@@ -23,7 +23,7 @@ FLOORS = [
     ['registry'],
     ['norm', 'crop'],
     ['options'],
-    ['geometry', 'masks'],
+    ['geometry', 'masks', 'classification'],
     ['structures'],
     ['meaning', 'matching'],
     ['layers'],

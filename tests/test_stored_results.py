@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from featmap.classification import Classification
 from featmap.errors import SourceError
 from featmap.masks import Masks, Segments
 from featmap.storage import load_maps, save_maps
@@ -30,6 +31,7 @@ FOUND = Detections(
     kind='instance',
     boxed=False,
     undrawn=('keypoints',),
+    classification=Classification(np.array([1, 0]), np.array([0.7, 0.1], np.float32), 'sigmoid', 2),
 )
 
 
@@ -39,13 +41,16 @@ def test_all_of_it_comes_back(tmp_path, suffix):
     for field in dataclasses.fields(Detections):
         if field.name in ('boxes', 'scores', 'labels'):
             assert_same_array(getattr(saved, field.name), getattr(FOUND, field.name))
-        elif field.name not in ('masks', 'segments'):
+        elif field.name not in ('masks', 'segments', 'classification'):
             assert getattr(saved, field.name) == getattr(FOUND, field.name), field.name
     for index in range(2):
         np.testing.assert_array_equal(saved.masks.whole(index), GIVEN[index])
     assert_same_array(saved.segments.numbers, NUMBERS)
     assert (saved.segments.labels, saved.segments.kind) == (tuple(range(300)), 'panoptic')
-    assert saved.count == FOUND.count
+    assert_same_array(saved.classification.labels, FOUND.classification.labels)
+    assert_same_array(saved.classification.scores, FOUND.classification.scores)
+    assert (saved.classification.kind, saved.classification.of) == ('sigmoid', 2)
+    assert (saved.count, repr(saved)) == (FOUND.count, repr(FOUND))
 
 
 @pytest.mark.parametrize('without', ['masks', 'segments'])
@@ -65,6 +70,7 @@ def test_what_an_older_featmap_wrote_is_read(tmp_path):
     rewrite(path, version=1, detections=old)
     saved = load_maps(path).detections
     assert (saved.kind, saved.boxed, saved.palette, saved.masks, saved.segments) == ('detection', True, (), None, None)
+    assert saved.classification is None
     assert_same_array(saved.boxes, FOUND.boxes)
 
 
@@ -96,6 +102,9 @@ def test_a_map_of_twelve_megapixels_takes_little_room():
         lambda entry, arrays: entry['segments'].update(type='uint8'),
         lambda entry, arrays: entry['segments'].update(coding='none'),
         lambda entry, arrays: entry.update(palette=[[1, 2, 256]]),
+        lambda entry, arrays: entry['classification'].update(labels=[0]),
+        lambda entry, arrays: entry['classification'].update(scores=[0.1, 0.7]),
+        lambda entry, arrays: entry['classification'].update(of=1),
     ],
 )
 def test_what_does_not_go_together_is_refused(spoil):
@@ -103,7 +112,7 @@ def test_what_does_not_go_together_is_refused(spoil):
     entry = results_entry(FOUND, arrays)
     assert results_of(entry, arrays, SHAPE) is not None
     spoil(entry, arrays)
-    with pytest.raises(ValueError, match=r'mask|segments|boxes|colour'):
+    with pytest.raises(ValueError, match=r'mask|segments|boxes|colour|classification'):
         results_of(entry, arrays, SHAPE)
 
 
@@ -119,6 +128,14 @@ def test_a_small_file_cannot_fill_the_memory():
         results_of(entry, arrays, SHAPE)
     assert tracemalloc.get_traced_memory()[1] < 5e6
     tracemalloc.stop()
+
+
+def test_a_classification_of_another_form_is_refused_in_one_line(tmp_path):
+    path = save_maps(tmp_path / 'a.npz', a_record(a_map(), detections=FOUND))
+    good = sidecar(path)['detections']
+    rewrite(path, detections={**good, 'classification': {**good['classification'], 'scores': ['high', 0.1]}})
+    with pytest.raises(SourceError, match=r"does not describe maps: .*classification\.scores\[0\].*'high'"):
+        load_maps(path)
 
 
 def test_a_file_of_another_image_is_refused_in_one_line(tmp_path):
