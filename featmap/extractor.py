@@ -182,7 +182,7 @@ class MapExtractor:
                 names = ', '.join(target.name for target in self.targets[:3])
                 raise LayerError(
                     f'none of the {len(self.targets)} layers that the pattern matches ({names}, …) puts out a map; '
-                    'match deeper ones, such as neck.*.*'
+                    'match deeper ones, such as neck.*.* or neck.type:Conv2d'
                 )
             return maps, detections[0] if detections else None
         finally:

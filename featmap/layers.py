@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from featmap.errors import LayerError, nearest
+from featmap.layer_types import is_pattern, is_type, none_of_type, of_type
 from featmap.wording import on_command_line
 from featmap.wording import option as written
 
@@ -26,7 +27,7 @@ class Target:
         name: The module's dotted path, as in ``named_modules()``.
         module: The module.
         path: Keys into a nested output, outermost first; empty for all of it.
-        optional: Found by a pattern, so that it is passed over where it never ran or puts out no map.
+        optional: Found by a pattern or a type, so that it is passed over where it never ran or puts out no map.
     """
 
     name: str
@@ -63,7 +64,9 @@ def resolve(model: nn.Module, names: str | nn.Module | Sequence[str | nn.Module]
     nothing.
 
     A bracket picks a child module where there is one of that name (``neck.out_layers[2]``), else an element of
-    the layer's output (``neck[0]``). ``*`` and ``?`` match within one part of the name.
+    the layer's output (``neck[0]``). ``*`` and ``?`` match within one part of the name. ``type:Conv2d`` stands for
+    every module of that class, however deep, ``backbone.type:Conv2d`` for those inside backbone, and
+    ``type:Bottleneck.conv2`` for a part of each; see :func:`featmap.layer_types.of_type`.
 
     Raises:
         LayerError: for names that reach nothing, with the nearest names that do, all at once.
@@ -75,7 +78,7 @@ def resolve(model: nn.Module, names: str | nn.Module | Sequence[str | nn.Module]
         found = list(_walk(model, parse(name), ''))
         if not found:
             unknown.append(_unknown(model, name))
-        pattern = any(sign in name for sign in '*?')
+        pattern = is_pattern(name)
         for target in found:
             target = replace(target, optional=pattern)
             targets.setdefault((id(target.module), target.path), target)
@@ -102,6 +105,10 @@ def _walk(module: nn.Module, parts: list[tuple[str, bool]], prefix: str) -> Iter
         yield Target(prefix, module)
         return
     (part, _), rest = parts[0], parts[1:]
+    if is_type(part):
+        for name, each in of_type(module, part):
+            yield from _walk(each, rest, f'{prefix}.{name}' if prefix else name)
+        return
     # Not named_children(): it leaves out the second name of a shared module (heads of RTMDet share convolutions).
     children = {name: child for name, child in module._modules.items() if child is not None}
     matches = [name for name in children if name == part or fnmatchcase(name, part)]
@@ -124,12 +131,24 @@ def children_to_try(name: str, module: nn.Module, limit: int = 6) -> str:
 
 def _unknown(model: nn.Module, name: str) -> str:
     parts = [part for part, _ in parse(name)]
+    if (reason := _unknown_type(model, parse(name))) is not None:
+        return reason
     numbers = ''.join(f'[{part}]' for part in parts[1:])
     if len(parts) > 1 and all(part.isdigit() for part in parts[1:]) and parts[0] in model._modules:
         rest = '.'.join(parts[1:])
         return f'{parts[0]} has no layer {rest!r}; for an element of its output write {parts[0]}{numbers}'
     near = ', '.join(_nearest_names(model, name))
     return f'the model has no layer {name!r}; nearest: {near}'
+
+
+def _unknown_type(model: nn.Module, parts: list[tuple[str, bool]]) -> str | None:
+    """Why a type was not found, where all that stands before it was."""
+    for depth, (part, _) in enumerate(parts):
+        if is_type(part):
+            before = list(_walk(model, parts[:depth], '')) if depth else [Target('the model', model)]
+            empty = [each for each in before if not any(of_type(each.module, part))]
+            return none_of_type(empty[0].module, empty[0].name, part) if before and len(empty) == len(before) else None
+    return None
 
 
 def _nearest_names(model: nn.Module, name: str) -> Iterable[str]:

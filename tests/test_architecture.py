@@ -26,6 +26,7 @@ FLOORS = [
     ['geometry', 'masks', 'classification'],
     ['structures'],
     ['meaning', 'matching'],
+    ['layer_types'],
     ['layers'],
     ['layouts'],
     ['tracing'],

@@ -74,7 +74,8 @@ class What:
     target_layers: tuple[str, ...] = option(
         ('backbone',), names('L', 'at least one layer name, such as neck'),
         'layers: `neck`, `backbone.stage4`, `neck.out_layers[2]`, `neck.out_layers.2`, patterns such as '
-        '`backbone.stage*`; `neck[0]` takes one element of an output', '`backbone`',
+        '`backbone.stage*`; `type:Conv2d`, `backbone.type:*Block`: all of a class; `neck[0]` takes one element of an '
+        'output', '`backbone`',
     )  # fmt: skip
     channel_reduction: Any = option(
         'select_max', REDUCTION,
