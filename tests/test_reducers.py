@@ -38,6 +38,7 @@ def registered():
     ('name', 'topk', 'channels', 'values'),
     [
         ('squeeze_mean', 4, (None,), [[[5.0, -2.25], [2.5, -1.75]]]),
+        ('sum', 4, (None,), [[[20.0, -9.0], [10.0, -7.0]]]),
         ('select_max', 4, (2,), [[[12, 0], [0, 0]]]),
         (None, 1, (2,), [[[12, 0], [0, 0]]]),
         (None, 2, (2, 0), [[[12, 0], [0, 0]], [[1, 2], [3, 4]]]),
@@ -257,7 +258,19 @@ def test_what_does_not_fit_the_map_is_refused(returned, made):
 def test_an_unknown_name_is_answered_with_the_nearest(name, nearest):
     with pytest.raises(OptionError, match=nearest) as caught:
         build_reducer(name, 4)
-    for name in ('as_image', 'eigen', 'kmeans', 'l2', 'nmf', 'pca', 'select_max', 'squeeze_mean', 'topk', 'None'):
+    for name in (
+        'as_image',
+        'eigen',
+        'kmeans',
+        'l2',
+        'nmf',
+        'pca',
+        'select_max',
+        'squeeze_mean',
+        'sum',
+        'topk',
+        'None',
+    ):
         assert f' {name},' in str(caught.value) or f' {name}.' in str(caught.value)
     assert 'custom_imports' in str(caught.value)
 

@@ -13,7 +13,7 @@ from featmap.reducers.rounding import magnitude, noise_of
 from featmap.rendering.normalize import value_range
 from featmap.structures import Reduction
 
-EVERY = ('select_max', 'pixel_max', 'l2', 'mean_abs', 'squeeze_mean', 'pca', 'eigen', 'std')
+EVERY = ('select_max', 'pixel_max', 'l2', 'mean_abs', 'squeeze_mean', 'sum', 'pca', 'eigen', 'std')
 
 
 def seen(features, reducer):
@@ -53,7 +53,7 @@ def test_what_is_constant_but_for_rounding_is_flat(kind, reducer, channels, dtyp
 
 
 @pytest.mark.parametrize(
-    'reducer', ['select_max', 'pixel_max', 'l2', 'mean_abs', 'squeeze_mean', 'pca', 'eigen', 'std']
+    'reducer', ['select_max', 'pixel_max', 'l2', 'mean_abs', 'squeeze_mean', 'sum', 'pca', 'eigen', 'std']
 )
 def test_cells_that_are_alike_are_flat(reducer):
     cell = torch.linspace(-1, 3, 32)[:, None, None].expand(32, 9, 9)
@@ -63,7 +63,7 @@ def test_cells_that_are_alike_are_flat(reducer):
 
 
 @pytest.mark.parametrize(
-    'reducer', ['select_max', 'pixel_max', 'l2', 'mean_abs', 'squeeze_mean', 'pca', 'eigen', 'std']
+    'reducer', ['select_max', 'pixel_max', 'l2', 'mean_abs', 'squeeze_mean', 'sum', 'pca', 'eigen', 'std']
 )
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16], ids=str)
 def test_a_map_in_a_hundredth_of_its_offset_is_no_noise(reducer, dtype):

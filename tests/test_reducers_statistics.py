@@ -15,6 +15,7 @@ NAN, INF = float('nan'), float('inf')
 # NumPy's answer in float64 over the channels of (C, h, w).
 REFERENCES = {
     'squeeze_mean': lambda maps: maps.mean(0),
+    'sum': lambda maps: maps.sum(0),
     'pixel_max': lambda maps: maps.max(0),
     'mean_abs': lambda maps: np.abs(maps).mean(0),
     'l2': lambda maps: np.sqrt((maps**2).sum(0)),
@@ -282,3 +283,8 @@ def test_a_scoped_name_takes_the_options_of_its_reducer():
     maps = noise(10, 3, 3)
     assert len(reduce(build_reducer('featmap.topk', 7), maps, everywhere(maps)).values) == 7
     assert reduce(build_reducer('featmap.channels', channels='4'), maps, everywhere(maps)).channels == (4,)
+
+
+def test_the_label_of_a_sum_says_that_signs_count():
+    reduction = reduce(build_reducer('sum'), MAPS['random'], everywhere(MAPS['random']))
+    assert reduction.names == ('signed sum over channels',)

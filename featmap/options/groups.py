@@ -39,7 +39,7 @@ from featmap.options.rules import (
 _OWN_RANGE = not_with_reducer('pca', 'pca as planes', 'kmeans')
 _OWN_COLORS = not_with_reducer('pca', 'kmeans', 'as_image')
 _ONE_PANEL = not_with_reducer(
-    'select_max', 'squeeze_mean', 'pixel_max', 'mean_abs', 'l2', 'std', 'eigen', 'pca', 'kmeans', 'as_image',
+    'select_max', 'squeeze_mean', 'sum', 'pixel_max', 'mean_abs', 'l2', 'std', 'eigen', 'pca', 'kmeans', 'as_image',
     because='which makes one panel of a map', in_figures=True,
 )  # fmt: skip
 
@@ -79,7 +79,7 @@ class What:
     )  # fmt: skip
     channel_reduction: Any = option(
         'select_max', REDUCTION,
-        'a reducer: `squeeze_mean`, `select_max`, `pixel_max`, `mean_abs`, `l2`, `std`, `pca`, `eigen`, `nmf`, '
+        'a reducer: `squeeze_mean`, `sum`, `select_max`, `pixel_max`, `mean_abs`, `l2`, `std`, `pca`, `eigen`, `nmf`, '
         '`kmeans`, `channels`, one of your own, or `None` for channels as they are', '`select_max`',
     )  # fmt: skip
     topk: int = option(

@@ -4,7 +4,7 @@ from featmap.reducers.base import Chain, Reducer, build_reducer, reduce
 from featmap.reducers.channels import AsImage, Channels, SelectMax, TopK
 from featmap.reducers.factorization import NMF, KMeans
 from featmap.reducers.pca import PCA, Eigen
-from featmap.reducers.statistics import L2, MeanAbs, PixelMax, SqueezeMean, Std
+from featmap.reducers.statistics import L2, MeanAbs, PixelMax, SqueezeMean, Std, Sum
 
 __all__ = [
     'L2',
@@ -21,6 +21,7 @@ __all__ = [
     'SelectMax',
     'SqueezeMean',
     'Std',
+    'Sum',
     'TopK',
     'build_reducer',
     'reduce',

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -37,6 +39,21 @@ class SqueezeMean(_PerCell):
 
     def statistic(self, features: Tensor) -> Tensor:
         return features.mean(dim=0, dtype=torch.float32)
+
+
+@REDUCERS.register_module('sum')
+class Sum(_PerCell):
+    """The sum over channels, signs and all: ``squeeze_mean`` times C. Layers of unlike C differ by it."""
+
+    cancels = True
+
+    def __call__(self, features: Tensor, weights: Tensor) -> Reduction:
+        found = super().__call__(features, weights)
+        assert found.magnitude is not None
+        return replace(found, names=('signed sum over channels',), magnitude=found.magnitude * len(features))
+
+    def statistic(self, features: Tensor) -> Tensor:
+        return features.sum(dim=0, dtype=torch.float32)
 
 
 @REDUCERS.register_module('pixel_max')
