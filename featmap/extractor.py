@@ -17,8 +17,7 @@ from featmap.geometry import Cells, ImageGeometry
 from featmap.layers import Target, resolve
 from featmap.layouts import Map, maps_of
 from featmap.meaning import SCORE, Meaning
-from featmap.models.openmmlab.detector import Batch, Detector
-from featmap.models.openmmlab.heads import Meanings
+from featmap.models.protocol import AnyModel, Batch
 from featmap.placement import Mirrored, Placement
 from featmap.recorder import ActivationRecorder
 from featmap.reducers import reduce
@@ -43,10 +42,10 @@ class _Reduced:
 
 
 class MapExtractor:
-    """Runs a detector and reduces what the wanted layers put out.
+    """Runs a model and reduces what the wanted layers put out.
 
     Args:
-        detector: The detector.
+        detector: The model.
         names: Layer names, see :func:`featmap.layers.resolve`.
         reducer: What to make of each map.
         label: The reducer's name for labels.
@@ -57,7 +56,7 @@ class MapExtractor:
 
     def __init__(
         self,
-        detector: Detector,
+        detector: AnyModel,
         names: Sequence[str | nn.Module],
         reducer: AnyReducer,
         label: str,
@@ -72,7 +71,7 @@ class MapExtractor:
         self.keep_features = keep_features
         self.calibrated = calibrated
         self.targets: list[Target] = resolve(detector.model, names)
-        self._meanings = Meanings(detector.model, detector.classes)
+        self._meanings = detector.meanings()
         self._check_names()
         self._recorder = self._recording(self._reduce, stop_early=not boxes)
         self._scout = self._recording(self._observe, stop_early=True)

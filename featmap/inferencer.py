@@ -21,9 +21,8 @@ from featmap.images import AnyImage, each_image, is_one, pixels_of
 from featmap.layers import Target
 from featmap.learning import Learning
 from featmap.matching import Match, match
-from featmap.models.checkpoint import is_none
-from featmap.models.openmmlab.config import load_config, parse_cfg_options
-from featmap.models.openmmlab.detector import Detector
+from featmap.models.overrides import as_dict
+from featmap.models.source import find_source
 from featmap.options import OPTIONS, Run
 from featmap.reducers.base import AnyReducer
 from featmap.rendering.normalize import Range
@@ -69,30 +68,17 @@ class FeatMapInferencer:
     ) -> None:
         # A slip in an option should not cost the loading of a model.
         asked = Run.of(options).check(config=False) if run is None else run
-        if config is None:
-            raise OptionError('a config is needed, beside a model too: its test pipeline feeds it')
-        if not isinstance(model, (nn.Module, type(None))):
-            raise OptionError(f'{type(model).__name__} was given as the model: expected a detector, an nn.Module')
-        overrides = asked.model.cfg_options
-        cfg = load_config(config, overrides if isinstance(overrides, dict) else parse_cfg_options(overrides))
-        self._asked, self._config, self._save_dir = asked, cfg, save_dir
+        source = find_source(config, checkpoint, model, as_dict(asked.model.cfg_options))
+        self._asked, self._own, self._save_dir = asked, source.options, save_dir
         self._keep_features = keep_features or asked.output.save_features is not None
-        self.options: Run = asked.above(cfg.get('featmap', {})).check()
+        self.options: Run = asked.above(self._own).check()
+        source.check(self.options)
         # Opened before the model is loaded, which takes longer than to see that there is nothing.
         gt = self.options.what.gt
         self.truth = None if gt is None else open_ground_truth(gt)
         reducer = reducer_of(self.options)
-        self.visualizer = visualizer_of(self.options, {*cfg.get('featmap', {}), *asked.given}, save_dir)
-        settings = self.options.model
-        self.detector = Detector(
-            cfg,
-            None if is_none(checkpoint) else checkpoint,
-            device=settings.device,
-            score_thr=self.options.what.score_thr,
-            trust_checkpoint=settings.trust_checkpoint,
-            amp=settings.amp,
-            model=model,
-        )
+        self.visualizer = visualizer_of(self.options, {*self._own, *asked.given}, save_dir)
+        self.detector = source.open(self.options)
         if self.truth is not None:
             self.truth.use(self.detector.classes)
         self.extractor = self._extractor(reducer)
@@ -208,14 +194,13 @@ class FeatMapInferencer:
         other = object.__new__(FeatMapInferencer)
         other.__dict__.update(self.__dict__, _complete=False, _others=[])
         other._asked = asked.over(self._asked)
-        own = self._config.get('featmap', {})
         # What this call leaves without an effect was asked for by another one.
-        other.options = replace(other._asked.above(own), given=asked.given).check()
+        other.options = replace(other._asked.above(self._own), given=asked.given).check()
         if 'gt' in asked.given:
             other.truth = None if other.options.what.gt is None else open_ground_truth(other.options.what.gt)
             if other.truth is not None:
                 other.truth.use(self.detector.classes)
-        visualizer = visualizer_of(other.options, {*own, *other._asked.given}, self._save_dir)
+        visualizer = visualizer_of(other.options, {*self._own, *other._asked.given}, self._save_dir)
         if 'vis_backends' not in asked.given:
             visualizer._vis_backends = self.visualizer._vis_backends
         other.visualizer = visualizer

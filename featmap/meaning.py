@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -135,3 +135,15 @@ def repeated(names: Sequence[str]) -> tuple[str, ...]:
         seen[name] = seen.get(name, 0) + 1
         result.append(name if seen[name] == 1 else f'{name} ({seen[name]})')
     return tuple(result)
+
+
+class Meanings:
+    """What the outputs of a model's layers mean, of a model without heads that could be asked."""
+
+    def head(self, module: Any) -> Any:
+        """What is known of a layer that is a head: its class ``names``, and whether it has a row ``by_query``."""
+        return None
+
+    def of(self, module: Any, output: Any, path: str, channels: int) -> Meaning:
+        """The meaning of the map at a path in what a layer put out."""
+        return unknown('the model has no detection head that says what its channels are')

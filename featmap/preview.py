@@ -17,7 +17,7 @@ from featmap.escaping import escape
 from featmap.geometry import Cells, Stride
 from featmap.layers import Target, resolve
 from featmap.layouts import flatten, maps_of
-from featmap.models.openmmlab.detector import Detector
+from featmap.models.protocol import AnyModel
 from featmap.placement import Placement
 from featmap.recorder import ActivationRecorder
 from featmap.wording import option as written
@@ -51,12 +51,12 @@ class LayerInfo:
 
 
 def measure(
-    detector: Detector, image: np.ndarray, names: Sequence[str] = ()
+    detector: AnyModel, image: np.ndarray, names: Sequence[str] = ()
 ) -> tuple[list[LayerInfo], MissingOpError | None]:
-    """Run the detector on an (H, W, 3) RGB uint8 image and describe each layer, parents before children.
+    """Run the model on an (H, W, 3) RGB uint8 image and describe each layer, parents before children.
 
     Args:
-        detector: The detector.
+        detector: The model.
         image: The image.
         names: Layers to describe with their parts; all by default.
 

@@ -129,4 +129,7 @@ def plain(value: Any) -> Any:
         return value
     if isinstance(value, Mapping):
         return {str(key): plain(each) for key, each in value.items()}
-    return [plain(each) for each in value] if isinstance(value, (list, tuple)) else str(value)
+    if isinstance(value, (list, tuple)):
+        return [plain(each) for each in value]
+    # Not its text, which holds an address that differs from run to run.
+    return f'{value.__module__}.{value.__qualname__}' if hasattr(value, '__qualname__') else str(value)

@@ -46,9 +46,9 @@ def test_options_of_a_call_do_what_those_of_the_constructor_do(vis: FeatMapInfer
 
 
 def test_a_model_that_is_none_is_told():
-    with pytest.raises(OptionError, match='int was given as the model: expected a detector'):
+    with pytest.raises(OptionError, match='int was given as the model: expected an nn'):
         FeatMapInferencer(YOLOV5, model=5)
-    with pytest.raises(OptionError, match=r'Conv2d was given as the model: .* ActivationRecorder takes the features'):
+    with pytest.raises(OptionError, match=r'Conv2d was given as the model beside a config: .* without one'):
         FeatMapInferencer(YOLOV5, model=nn.Conv2d(3, 3, 3))
 
 
@@ -140,8 +140,11 @@ def test_a_model_that_is_built_already() -> None:
     assert hooks(model) == 0
     assert model.bbox_head.test_cfg.score_thr == head_threshold
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
-    with pytest.raises(OptionError, match='a config is needed, beside a model too'):
+    with pytest.raises(OptionError, match='a config is needed beside a YOLODetector'):
         FeatMapInferencer(model=model)
+    model.cfg = cfg
+    remembered = FeatMapInferencer(model=model, device='cpu', target_layers=[model.neck])(IMAGE)
+    np.testing.assert_array_equal(remembered.image, result.image)
 
 
 def test_threads_take_turns(vis: FeatMapInferencer) -> None:

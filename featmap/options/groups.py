@@ -13,7 +13,6 @@ from featmap.options.kinds import (
     CROP,
     FLAG,
     NORM,
-    OVERRIDES,
     PANEL_SIZE,
     REDUCTION,
     VISUALIZER,
@@ -54,11 +53,15 @@ class Inputs:
     )  # fmt: skip
     config: str = option(
         '', read_file('CONFIG'),
-        "a path, a scoped name (`mmyolo::yolov5/…`, `mmdet::…`) or a packaged config's bare name",
+        'a config of OpenMMLab (a path, a scoped name such as `mmyolo::yolov5/…`, or the bare name of a packaged one), '
+        '`timm:NAME`, `torchvision:NAME`, `hf:PATH-OR-NAME`, `file.py:factory`, `package.module:factory`, or a file of '
+        '`torch.export`',
         places=COMMAND, positional=True,
     )  # fmt: skip
     checkpoint: str = option(
-        '', read_file('CHECKPOINT'), 'a path or URL; `none` builds with random weights and says so',
+        '', read_file('CHECKPOINT'),
+        'a path or URL, `pretrained` (`timm:`), or the name of weights (`torchvision:`); `none` builds with random '
+        'weights and says so',
         places=COMMAND, positional=True,
     )  # fmt: skip
     max_pixels: int = option(
@@ -248,19 +251,3 @@ class Output:
         '`dict(type=...)` of a visualizer of your own, or further arguments', places=CODE,
     )  # fmt: skip
     preview_model: bool = option(False, FLAG, 'print the layer tree, measured on the image, and stop', places=COMMAND)
-
-
-@dataclass(frozen=True)
-class Model:
-    """The model."""
-
-    device: str | None = option(
-        None, text('D'), 'such as `cpu` or `cuda:1`', '`cuda:0` where there is one, else `cpu`', CALLER
-    )
-    amp: bool = option(False, FLAG, 'run the network in half precision; statistics are float32')
-    cfg_options: Any = option((), OVERRIDES, 'override the config: `model.test_cfg.score_thr=0.1`', places=CALLER)
-    trust_checkpoint: bool = option(
-        False, FLAG, 'load a checkpoint that could run code; only for files from a source that you trust',
-        places=CALLER,
-    )  # fmt: skip
-    debug: bool = option(False, FLAG, 'show warnings, and the traceback of an error', places=COMMAND)

@@ -242,3 +242,53 @@ def _visualizer(value: Any) -> dict[str, Any]:
 
 VISUALIZER = Kind(_visualizer)
 """``dict(type=...)`` of a visualizer and its arguments."""
+
+
+def numbers(metavar: str, expected: str, fits: Callable[[float], bool] = lambda value: True) -> Kind:
+    """One or more numbers, as a tuple."""
+
+    def read(value: Any) -> tuple[float, ...]:
+        parts = value if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+        words = ' '.join(str(part) for part in parts).replace(',', ' ').split()
+        found = tuple(_number(word, expected) for word in words)
+        if not found or not all(map(fits, found)):
+            raise ValueError(f'expected {expected}')
+        return found
+
+    return Kind(read, metavar, many=True)
+
+
+_MOST_PIXELS = 32_768  # of a side; a slip should not fill the memory
+
+
+def _size(value: Any) -> tuple[int, int]:
+    parts = value if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+    found = [int(digits) for digits in re.findall(r'\d+', ' '.join(map(str, parts)))]
+    rest = re.sub(r'[\d\s,x×()\[\]]', '', ' '.join(map(str, parts)))
+    if rest or len(found) not in (1, 2) or not all(1 <= each <= _MOST_PIXELS for each in found):
+        raise ValueError(f'expected a height and a width, or one number for both, from 1 to {_MOST_PIXELS}')
+    return found[0], found[-1]
+
+
+SIZE = Kind(_size, 'H W', many=True)
+"""Height and width from ``224``, ``(480, 640)``, ``'480x640'`` or ``['480', '640']``."""
+
+
+def _function(value: Any) -> Any:
+    if not callable(value) and not (isinstance(value, str) and value):
+        raise ValueError('expected a function, or its name')
+    return value
+
+
+FUNCTION = Kind(_function, 'FUNCTION')
+"""A function, or its name."""
+
+
+def _classes(value: Any) -> Any:
+    if isinstance(value, Mapping) or (isinstance(value, Iterable) and not isinstance(value, str)):
+        return dict(value) if isinstance(value, Mapping) else tuple(map(str, value))
+    return file().read(value)
+
+
+CLASSES = Kind(_classes, 'F', reads_file=True)
+"""Names of classes: the path of a file, or the names themselves."""

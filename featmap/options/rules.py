@@ -70,6 +70,15 @@ def with_option(name: str) -> Rule:
     return Rule(name, why)
 
 
+def without_option(name: str) -> Rule:
+    """Another option does all of it instead."""
+
+    def why(run: Run) -> str | None:
+        return f'has no effect with {written(name)}' if run.asks(name) else None
+
+    return Rule(name, why)
+
+
 def _with_boxes(run: Run) -> str | None:
     return None if run.what.boxes else f'has no effect with {written("boxes", False)}'
 

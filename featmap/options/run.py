@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from featmap.errors import OptionError, nearest
 from featmap.options.declare import Option, options_in
-from featmap.options.groups import Inputs, Look, Model, Output, Scale, What
+from featmap.options.groups import Inputs, Look, Output, Scale, What
+from featmap.options.model import Model
 from featmap.wording import on_command_line
 from featmap.wording import option as written
 
@@ -22,6 +24,8 @@ OPTIONS: Mapping[str, Option] = {
 """Every option by name, in the order of their declaration."""
 DRAWING = tuple(name for name, item in OPTIONS.items() if item.group in ('look', 'scale'))
 """The options that say how maps are drawn: those of a visualizer."""
+
+_FACTORY = re.compile(r'(?<=\.py):\w+$')  # a function in a file
 
 # What looks at the layer tree alone has a use for.
 _PREVIEW = {'target_layers', 'preview_model'} | {n for n, o in OPTIONS.items() if o.group in ('inputs', 'model')}
@@ -101,10 +105,13 @@ class Run:
     def files_read(self) -> dict[str, str]:
         """The files that the run reads besides its images: paths, and what each is called in a message."""
         return {
-            os.path.expanduser(path): f'the {name}' if item.positional else f'the file of {written(name)}'
+            os.path.expanduser(_FACTORY.sub('', path)): (
+                f'the {name}' if item.positional else f'the file of {written(name)}'
+            )
             for name, item in OPTIONS.items()
             if item.kind.reads_file and self[name]
             for path in (self[name] if item.kind.many else (self[name],))
+            if isinstance(path, str)
         }
 
     def check(self, config: bool = True) -> Run:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import copy
 import difflib
-from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
-from featmap.errors import ConfigError, OptionError, first_line
+from featmap.errors import ConfigError
+from featmap.models.custom_imports import import_custom_modules, module_names
 from featmap.models.openmmlab.config_names import find_config
 from featmap.models.openmmlab.config_reading import read_config
-from featmap.models.openmmlab.custom_imports import import_custom_modules, module_names
-from featmap.wording import option as written
+from featmap.models.openmmlab.mmcv_ops import ensure_ops
 
 
 def load_config(config: Config | str | Path, cfg_options: Mapping[str, Any] | None = None) -> Config:
@@ -30,7 +29,7 @@ def load_config(config: Config | str | Path, cfg_options: Mapping[str, Any] | No
             320)}``. A variable that the file has made other values from, such as ``img_scale``,
             changes alone. The plain form ``{'custom_imports': 'my_reducers'}`` adds modules to
             those that the config imports, see
-            :func:`featmap.models.openmmlab.custom_imports.import_custom_modules`.
+            :func:`featmap.models.custom_imports.import_custom_modules`.
 
     Raises:
         ConfigError: there is no such config, it is broken, it has no model, or an override does
@@ -50,31 +49,10 @@ def load_config(config: Config | str | Path, cfg_options: Mapping[str, Any] | No
             f"'{name}' has no 'model': it is a part that other configs inherit; give the config of a whole detector"
         )
     folder = Path(loaded.filename).parent if loaded.filename else None
+    if module_names(loaded.get('custom_imports')):
+        ensure_ops()  # they may import mmdet
     import_custom_modules(loaded.get('custom_imports'), folder)
     return loaded
-
-
-def parse_cfg_options(items: Iterable[str]) -> dict[str, Any]:
-    """Overrides in MMEngine's ``key=value`` form, as a dict for :func:`load_config`.
-
-    Values are read as on any OpenMMLab command line: ``a.b=0.1``, ``a.b=1,2``, ``a.b=[(1,2),(3,4)]``.
-
-    Raises:
-        OptionError: an item has no ``=``, an empty key or unbalanced brackets.
-    """
-    action = DictAction(option_strings=['--cfg-options'], dest='options')
-    parsed, said = Namespace(), written('cfg_options')
-    for item in items:
-        key, equals, value = item.partition('=')
-        if not equals or not all(key.split('.')):
-            raise OptionError(f"{said}: '{item}' is no key=value; write e.g. model.test_cfg.score_thr=0.1")
-        if value.count('[') != value.count(']') or value.count('(') != value.count(')'):
-            raise OptionError(f"{said}: the brackets in '{item}' are not balanced")
-        try:
-            action(ArgumentParser(), parsed, [item])
-        except (AssertionError, ValueError, RecursionError) as error:
-            raise OptionError(f"{said}: cannot read '{item}': {first_line(error)}") from error
-    return getattr(parsed, 'options', {})
 
 
 def _merge(config: Config, options: Mapping[str, Any]) -> None:

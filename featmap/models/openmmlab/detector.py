@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,15 +14,15 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
-from torch import Tensor, nn
+from torch import nn
 
 from featmap.errors import FeatMapError, OptionError, SourceError, first_line
-from featmap.geometry import ImageGeometry
-from featmap.models.checkpoint import WeightReport, apply_weights, load_checkpoint
+from featmap.models.checkpoint import apply_weights, load_checkpoint
 from featmap.models.device import pick_device
 from featmap.models.openmmlab.build import build_model, class_names, class_palette, import_scopes, scope_of
 from featmap.models.openmmlab.config import load_config
 from featmap.models.openmmlab.fused_norms import FusedNorms
+from featmap.models.openmmlab.heads import Meanings
 from featmap.models.openmmlab.image_place import ImagePlace
 from featmap.models.openmmlab.mmcv_ops import ensure_ops
 from featmap.models.openmmlab.pipeline import TestPipeline
@@ -32,36 +31,23 @@ from featmap.models.openmmlab.precision import FullPrecision
 from featmap.models.openmmlab.predictions import Reader
 from featmap.models.openmmlab.thresholds import own_score_threshold, raised_score_threshold
 from featmap.models.packages import missing_name, missing_package
+from featmap.models.protocol import AnyModel, Batch
 from featmap.structures import Detections
-
-# The words of PyTorch and of extensions where a tensor does not lie in memory as a layer wants it.
-_LAYOUT = re.compile('contiguous|stride', re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Preprocessed images: the network input (N, C, H, W) on the model's device, and where each image lies in it.
+class DetectorBatch(Batch):
+    """Preprocessed images, with what heads are told of them.
 
     The metainfo of an image of which it does not tell the truth is such that heads answer in pixels of the input.
     """
 
-    inputs: Tensor
     data_samples: list[Any]
     places: tuple[ImagePlace, ...]
 
-    @property
-    def geometries(self) -> tuple[ImageGeometry, ...]:
-        """How each image lies in the network input."""
-        return tuple(place.geometry for place in self.places)
 
-    @property
-    def input_shape(self) -> tuple[int, int]:
-        """Height and width of the network input."""
-        return int(self.inputs.shape[-2]), int(self.inputs.shape[-1])
-
-
-class Detector:
-    """A model with its test pipeline.
+class Detector(AnyModel):
+    """A model of OpenMMLab with its test pipeline.
 
     Args:
         config: A path, a scoped or bare name, or a Config. A Config is not changed.
@@ -95,11 +81,11 @@ class Detector:
             import_scopes(self.config)  # the transforms of the test pipeline
             if not hasattr(model, 'data_preprocessor'):
                 raise OptionError(
-                    f'{type(model).__name__} was given as the model: expected a detector of MMEngine, with a '
-                    'data_preprocessor; of any other, ActivationRecorder takes the features and draw_maps draws them'
+                    f'{type(model).__name__} was given as the model beside a config: expected a detector of MMEngine, '
+                    'with a data_preprocessor; any other goes without one: FeatMapInferencer(model=…, preprocess=…)'
                 )
         self.model = build_model(self.config, random_weights=weights is None) if model is None else model
-        self.weights: WeightReport | None = apply_weights(self.model, weights) if weights else None
+        self.weights = apply_weights(self.model, weights) if weights else None
         # Without the weights, which the model has now: they would only take memory.
         self._checkpoint = replace(weights, state_dict=OrderedDict()) if weights else None
         meta = dict(weights.meta) if weights else {}
@@ -131,22 +117,16 @@ class Detector:
             'checkpoint_sha256': checkpoint.sha256 if checkpoint else None,
         }
 
-    def prepare(self, images: Sequence[np.ndarray], contiguous: bool = False) -> Batch:
-        """Run the test pipeline and the data preprocessor on (H, W, 3) RGB uint8 images, which may differ in size.
-
-        Args:
-            images: The images.
-            contiguous: Keep PyTorch's default memory layout, whatever is faster.
-        """
+    def prepare(self, images: Sequence[np.ndarray], contiguous: bool = False) -> DetectorBatch:
+        """Run the test pipeline and the data preprocessor on images, which may differ in size."""
         data = self._preprocessed(images)
         inputs, samples = data['inputs'], data['data_samples']
         shape = (int(inputs.shape[-2]), int(inputs.shape[-1]))
         places = tuple(self._placement.of(s.metainfo, image.shape[:2], shape) for s, image in zip(samples, images))
         for sample, place in zip(samples, places):
             sample.set_metainfo(place.entries(sample.metainfo))
-        if self._channels_last and not contiguous and inputs.ndim == 4:
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
-        return Batch(inputs, samples, places)
+        geometries = tuple(place.geometry for place in places)
+        return DetectorBatch(self._laid_out(inputs, contiguous), geometries, samples, places)
 
     def _preprocessed(self, images: Sequence[np.ndarray]) -> dict[str, Any]:
         packed = [self._packed(image) for image in images]
@@ -169,42 +149,17 @@ class Detector:
                 f'{type(error).__name__}: {first_line(error)}'
             ) from error
 
-    def predict(
-        self, batch: Batch, recorder: AbstractContextManager[Any] | None = None
-    ) -> tuple[Detections, ...] | None:
-        """Run the model as for inference: what it finds in each image, from ``score_thr`` up.
-
-        All is in original pixels. Boxes end at the image's edges; those that are not finite are left out.
-
-        Args:
-            batch: The images.
-            recorder: Entered around the forward, which it may end: there are no detections then. Where a layer can only
-                take the default memory layout, as one that calls ``view`` on its input, the forward is run again and
-                the recorder entered anew; one around this call would see both runs.
-        """
-        recorder = nullcontext() if recorder is None else recorder
-        try:
-            return self._recorded(batch, recorder)
-        except (RuntimeError, ValueError, AssertionError) as error:
-            if batch.inputs.is_contiguous() or not _is_about_layout(error):
-                raise
-        found = self._recorded(replace(batch, inputs=batch.inputs.contiguous()), recorder)
-        self._channels_last = False
-        return found
-
-    def _recorded(self, batch: Batch, recorder: AbstractContextManager[Any]) -> tuple[Detections, ...] | None:
-        with recorder:
-            return self._predict(batch)
-        return None
+    def meanings(self) -> Meanings:
+        """What the outputs of its heads mean."""
+        return Meanings(self.model, self.classes)
 
     def _predict(self, batch: Batch) -> tuple[Detections, ...]:
-        half = torch.float16 if self.device.type == 'cuda' else torch.bfloat16
-        precision = torch.autocast(self.device.type, dtype=half, enabled=self.amp)
+        assert isinstance(batch, DetectorBatch)
         scope = DefaultScope.overwrite_default_scope(self._scope)
         fused = self._norms.active() if self._norms else nullcontext()
         decoding = self._decoding.active() if self._decoding else nullcontext()
         threshold = raised_score_threshold(self.model, self.score_thr)
-        with torch.no_grad(), precision, scope, fused, decoding, threshold:
+        with torch.no_grad(), self._autocast(), scope, fused, decoding, threshold:
             try:
                 samples = self.model(batch.inputs, batch.data_samples, mode='predict')
             except ModuleNotFoundError as error:  # some of mmdet's heads import what they need only here
@@ -214,10 +169,3 @@ class Detector:
                 raise missing_package(name, 'the forward') from error
         reader = replace(self._reader, score_thr=self.score_thr)
         return tuple(reader.read(sample, place) for sample, place in zip(samples, batch.places))
-
-
-def _is_about_layout(error: Exception) -> bool:
-    """Whether an error may come from a tensor's memory layout; an assertion without a word may."""
-    if isinstance(error, FeatMapError):
-        return False
-    return bool(_LAYOUT.search(str(error))) or (isinstance(error, AssertionError) and not str(error))

@@ -17,6 +17,7 @@ from typing import Any
 from torch import nn
 
 from featmap.meaning import TITLES, Meaning, repeated, unknown
+from featmap.meaning import Meanings as AnyMeanings
 from featmap.wording import option as written
 
 _NO_HEAD = 'it is no output of a detection head; class maps are those of a head, such as '
@@ -114,7 +115,7 @@ class HeadMeaning:
         return Meaning('pred', level, attributes, places, scores=(4,), anchors=anchors, activation='sigmoid')
 
 
-class Meanings:
+class Meanings(AnyMeanings):
     """What the outputs of any layer of a model mean: those of heads, as :class:`HeadMeaning` says, and of no other.
 
     Args:

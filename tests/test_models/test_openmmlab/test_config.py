@@ -4,8 +4,8 @@ import sys
 import pytest
 from mmengine.config import Config
 
-from featmap.errors import ConfigError, OptionError
-from featmap.models.openmmlab.config import load_config, parse_cfg_options
+from featmap.errors import ConfigError
+from featmap.models.openmmlab.config import load_config
 
 YOLOV5 = 'mmyolo::yolov5/yolov5_s-v61_syncbn_8xb16-300e_coco.py'
 
@@ -129,26 +129,3 @@ def test_a_custom_module_beside_the_config(module, tmp_path, monkeypatch):
 
 def test_a_custom_module_that_is_missing(small):
     assert "'featmap_test_absent'" in refused(small, {'custom_imports': 'featmap_test_absent'})
-
-
-@pytest.mark.parametrize(
-    ('items', 'options'),
-    [
-        ([], {}),
-        (['a.b=0.1', 'c=x'], {'a.b': 0.1, 'c': 'x'}),
-        (['a=1,2', 'b=[(1,2),(3,4)]', 'c=(1,)'], {'a': [1, 2], 'b': [(1, 2), (3, 4)], 'c': (1,)}),
-        (['a=true', 'b=None', 'c=x=y'], {'a': True, 'b': None, 'c': 'x=y'}),
-        (['a=1', 'a=2'], {'a': 2}),
-    ],
-)
-def test_parse_cfg_options(items, options):
-    assert parse_cfg_options(items) == options
-
-
-@pytest.mark.parametrize('item', ['a', '=1', 'a..b=1', '.a=1', 'a=[1,2', 'a=(1', 'a=1)'])
-def test_parse_cfg_options_shows_the_offending_item(item):
-    with pytest.raises(OptionError) as caught:
-        parse_cfg_options(['fine=1', item])
-
-    assert f"'{item}'" in str(caught.value)
-    assert '\n' not in str(caught.value)

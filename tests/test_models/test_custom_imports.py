@@ -3,7 +3,7 @@ import sys
 import pytest
 
 from featmap.errors import ConfigError, FeatMapError, MissingPackageError
-from featmap.models.openmmlab.custom_imports import import_custom_modules, module_names
+from featmap.models.custom_imports import import_custom_modules, module_names
 
 
 @pytest.fixture

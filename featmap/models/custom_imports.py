@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from featmap.errors import ConfigError, FeatMapError, first_line
-from featmap.models.openmmlab.mmcv_ops import ensure_ops
 from featmap.models.packages import missing_name, missing_package, package_of
 
 
@@ -34,7 +33,6 @@ def import_custom_modules(custom_imports: Any, folder: Path | None = None) -> No
     if not names:
         return
     allow_failed = isinstance(custom_imports, dict) and bool(custom_imports.get('allow_failed_imports'))
-    ensure_ops()
     with _import_path(folder):
         for name in names:
             try:

@@ -1,0 +1,139 @@
+"""What any model has to be here: fed with images, run for what it finds, and open to hooks."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from featmap.errors import FeatMapError
+from featmap.geometry import ImageGeometry
+from featmap.meaning import Meanings
+from featmap.models.checkpoint import WeightReport
+from featmap.structures import Detections
+
+# The words of PyTorch and of extensions where a tensor does not lie in memory as a layer wants it.
+_LAYOUT = re.compile('contiguous|stride', re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Preprocessed images.
+
+    Attributes:
+        inputs: The network input, (N, C, H, W), on the model's device.
+        geometries: How each image lies in it.
+    """
+
+    inputs: Tensor
+    geometries: tuple[ImageGeometry, ...]
+
+    @property
+    def input_shape(self) -> tuple[int, int]:
+        """Height and width of the network input."""
+        return int(self.inputs.shape[-2]), int(self.inputs.shape[-1])
+
+
+class AnyModel(ABC):
+    """A model on its device, in eval mode, whatever it comes from.
+
+    A source of one's own makes a subclass of it, or a :class:`featmap.models.network.Network`.
+
+    Attributes:
+        model: The module, whose layers are recorded.
+        device: Where it is.
+        classes: Names of its classes; empty where they are not known.
+        weights: What of a checkpoint went into it; None where there was none.
+        random_weights: Whether its weights mean nothing.
+        score_thr: What is found below it is left out.
+        head_score_thr: The threshold that the model itself applies, if any.
+    """
+
+    model: nn.Module
+    device: torch.device
+    classes: tuple[str, ...] = ()
+    weights: WeightReport | None = None
+    random_weights: bool = False
+    score_thr: float = 0.3
+    head_score_thr: float | None = None
+    amp: bool = False
+    _channels_last: bool = False
+
+    @property
+    @abstractmethod
+    def provenance(self) -> Mapping[str, str | None]:
+        """Where the model comes from: ``config``, ``checkpoint``, ``checkpoint_sha256``."""
+
+    @abstractmethod
+    def prepare(self, images: Sequence[np.ndarray], contiguous: bool = False) -> Batch:
+        """The network input for (H, W, 3) RGB uint8 images, and where they lie in it.
+
+        Args:
+            images: The images.
+            contiguous: Keep PyTorch's default memory layout, whatever is faster.
+
+        Raises:
+            GeometryError: it cannot be said where an image lies in the input.
+            SourceError: an image cannot be preprocessed.
+        """
+
+    @abstractmethod
+    def _predict(self, batch: Batch) -> tuple[Detections, ...] | None:
+        """One forward: what is found in each image; None where that is not known."""
+
+    def meanings(self) -> Meanings:
+        """What the outputs of the model's layers mean."""
+        return Meanings()
+
+    def predict(
+        self, batch: Batch, recorder: AbstractContextManager[Any] | None = None
+    ) -> tuple[Detections, ...] | None:
+        """Run the model as for inference: what it finds in each image, from ``score_thr`` up.
+
+        All is in original pixels. Boxes end at the image's edges; those that are not finite are left out.
+
+        Args:
+            batch: The images.
+            recorder: Entered around the forward, which it may end: there are no detections then. Where a layer can only
+                take the default memory layout, as one that calls ``view`` on its input, the forward is run again and
+                the recorder entered anew; one around this call would see both runs.
+        """
+        recorder = nullcontext() if recorder is None else recorder
+        try:
+            return self._recorded(batch, recorder)
+        except (RuntimeError, ValueError, AssertionError) as error:
+            if batch.inputs.is_contiguous() or not _is_about_layout(error):
+                raise
+        found = self._recorded(replace(batch, inputs=batch.inputs.contiguous()), recorder)
+        self._channels_last = False
+        return found
+
+    def _recorded(self, batch: Batch, recorder: AbstractContextManager[Any]) -> tuple[Detections, ...] | None:
+        with recorder:
+            return self._predict(batch)
+        return None
+
+    def _laid_out(self, inputs: Tensor, contiguous: bool) -> Tensor:
+        """The network input in the memory layout that is faster here."""
+        if self._channels_last and not contiguous and inputs.ndim == 4:
+            return inputs.contiguous(memory_format=torch.channels_last)
+        return inputs
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        """Half precision for a forward, where it is asked for."""
+        half = torch.float16 if self.device.type == 'cuda' else torch.bfloat16
+        return torch.autocast(self.device.type, dtype=half, enabled=self.amp)
+
+
+def _is_about_layout(error: Exception) -> bool:
+    """Whether an error may come from a tensor's memory layout; an assertion without a word may."""
+    if isinstance(error, FeatMapError):
+        return False
+    return bool(_LAYOUT.search(str(error))) or (isinstance(error, AssertionError) and not str(error))

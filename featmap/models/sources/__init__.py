@@ -1,0 +1,5 @@
+"""Sources of models, one a file. What they need beyond PyTorch is imported when a model is asked for."""
+
+from featmap.models.sources import openmmlab
+
+__all__ = ['openmmlab']

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from featmap import FeatMapInferencer
+from featmap.errors import ConfigError, OptionError
+from featmap.models.source import ModelSource, Request, find_source
+from featmap.registry import MODEL_SOURCES
+
+
+@pytest.fixture
+def registered():
+    @MODEL_SOURCES.register_module('attic')
+    class Attic(ModelSource):
+        kind = 'a model of the attic'
+        takes = frozenset({'classes'})
+
+        def open(self, run):
+            raise AssertionError('not before it is checked')
+
+    yield Attic
+    del MODEL_SOURCES.module_dict['attic']
+
+
+def test_a_source_of_ones_own_is_found_by_its_prefix(registered):
+    source = find_source('attic:box/3:old', 'weights.pth')
+    assert isinstance(source, registered)
+    assert source.request == Request('box/3:old', 'weights.pth')
+
+
+def test_options_that_it_has_no_use_for_are_refused(registered):
+    with pytest.raises(OptionError, match=r'^input_size has no effect on a model of the attic$'):
+        FeatMapInferencer('attic:x', input_size=64)
+    with pytest.raises(AssertionError, match='not before'):
+        FeatMapInferencer('attic:x', classes=['a'])
+
+
+def test_one_that_does_not_exist(registered):
+    with pytest.raises(ConfigError, match=r"no source of models is called 'atic'; nearest: attic.*configs"):
+        find_source('atic:resnet50', None)
+
+
+@pytest.mark.parametrize('name', ['mmyolo::yolov5/x.py', 'C:/configs/x.py', 'x.py', Path('x.py'), 'nothing'])
+def test_what_is_a_config(name, monkeypatch):
+    seen = {}
+    monkeypatch.setitem(MODEL_SOURCES.module_dict, 'openmmlab', lambda request: seen.update(config=request.config))
+    find_source(name, None)
+    assert seen['config'] == name
+
+
+def test_nothing_at_all():
+    with pytest.raises(OptionError, match='a config, the name of a model, or model='):
+        find_source(None, None)
+
+
+def test_a_model_beside_the_name_of_another(registered):
+    with pytest.raises(OptionError, match="model= was given beside 'attic:x', which names another one"):
+        find_source('attic:x', None, nn.Conv2d(1, 1, 1))
+
+
+def test_nothing_is_built_for_an_error():
+    before = torch.get_rng_state()
+    with pytest.raises(OptionError, match='int was given as the model'):
+        find_source('x.py', None, 5)
+    assert torch.equal(before, torch.get_rng_state())
