@@ -85,11 +85,16 @@ def draw_scene(seed: int, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray
     """
     width, height = size
     rng = np.random.default_rng(seed)
-    paint = (backgrounds.harbour, backgrounds.meadow, backgrounds.abstract)
-    image, horizon = paint[rng.choice(3, p=(0.5, 0.22, 0.28))](rng, width, height)
+    image, horizon = draw_background(rng, width, height)
     placements = scatter(rng, width, height, horizon)
     boxes, labels = compose(image, placements, light=rng.uniform(200, 340))
     return finish(image, rng), boxes, labels
+
+
+def draw_background(rng: np.random.Generator, width: int, height: int) -> tuple[np.ndarray, int]:
+    """A harbour, a meadow or an abstract pattern, (height, width, 3) float32, and its horizon's row."""
+    paint = (backgrounds.harbour, backgrounds.meadow, backgrounds.abstract)
+    return paint[rng.choice(3, p=(0.5, 0.22, 0.28))](rng, width, height)
 
 
 def scatter(rng: np.random.Generator, width: int, height: int, horizon: int) -> list[Placement]:
@@ -105,22 +110,27 @@ def scatter(rng: np.random.Generator, width: int, height: int, horizon: int) -> 
         low, high = 0.0, float(height)
         if rng.random() < 0.5:
             low, high = (0.0, horizon) if name in ('balloon', 'kite') else (horizon, height)
-        turn = MAX_TURN.get(name, 10.0)
-        candidate = Placement(
-            name=name,
-            x=rng.uniform(0.02, 0.98) * width,
-            y=rng.uniform(low, high),
-            size=length,
-            angle=rng.uniform(-turn, turn) if rng.random() < 0.75 else 0.0,
-            style=int(rng.integers(2**31)),
-            mirrored=bool(rng.random() < 0.5),
-            shadow=rng.uniform(0.2, 0.5) if rng.random() < 0.3 else 0.0,
-            reflection=rng.uniform(0.1, 0.35) if rng.random() < 0.25 else 0.0,
-        )
+        candidate = posed(rng, name, rng.uniform(0.02, 0.98) * width, rng.uniform(low, high), length)
         crowded = sum(_overlap(candidate, other) > 0.12 for other in placements)
         if crowded == 0 or rng.random() < 0.25:
             placements.append(candidate)
     return placements
+
+
+def posed(rng: np.random.Generator, name: str, x: float, y: float, size: float) -> Placement:
+    """An object of this class, centre and size, with a random turn, style, shadow and reflection."""
+    turn = MAX_TURN.get(name, 10.0)
+    return Placement(
+        name=name,
+        x=x,
+        y=y,
+        size=size,
+        angle=rng.uniform(-turn, turn) if rng.random() < 0.75 else 0.0,
+        style=int(rng.integers(2**31)),
+        mirrored=bool(rng.random() < 0.5),
+        shadow=rng.uniform(0.2, 0.5) if rng.random() < 0.3 else 0.0,
+        reflection=rng.uniform(0.1, 0.35) if rng.random() < 0.25 else 0.0,
+    )
 
 
 def compose(image: np.ndarray, placements: Sequence[Placement], light: float = 225.0) -> tuple[np.ndarray, np.ndarray]:
