@@ -128,6 +128,8 @@ def _load(run: Run, notes: Console) -> Any:
         save_dir=save_dir,
         run=run,
     )
+    if inferencer.default_layers is not None:
+        tell(notes, f'featmap: no {written("target_layers")}: drawing {inferencer.default_layers}')
     if inferencer.visualizer._vis_backends:
         tell(notes, f'featmap: vis backends that write files do so in {os.path.join(save_dir, "vis_data")}')
     report = inferencer.detector.weights
@@ -137,7 +139,8 @@ def _load(run: Run, notes: Console) -> Any:
 
 
 def _preview(run: Run, inferencer: Any, image: Any, notes: Console) -> int:
-    from featmap.preview import measure, print_layers
+    from featmap.layer_tree import measure
+    from featmap.preview import print_layers
 
     layers, missing = measure(
         inferencer.detector, image, run.what.target_layers if 'target_layers' in run.given else ()

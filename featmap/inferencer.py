@@ -14,6 +14,7 @@ from mmengine.config import Config
 from torch import nn
 
 from featmap.building import reducer_label, reducer_of, visualizer_of
+from featmap.default_layers import Default, choose
 from featmap.errors import FeatMapWarning, OptionError
 from featmap.extractor import MapExtractor
 from featmap.ground_truth import open_ground_truth
@@ -81,12 +82,22 @@ class FeatMapInferencer:
         self.detector = source.open(self.options)
         if self.truth is not None:
             self.truth.use(self.detector.classes)
+        self._default: Default | None = None
+        self.default_layers = self._choose_layers()
         self.extractor = self._extractor(reducer)
         self._learning = Learning(self.extractor, self.visualizer.look.norm)
         self._others: list[tuple[Run, FeatMapInferencer]] = []
         self._lock = threading.RLock()
         self._complete = True
         self._warn_of_threshold()
+
+    def _choose_layers(self) -> Default | None:
+        """Put layers that suit the model where the options name none; None where they do."""
+        if self.options.what.target_layers:
+            return None
+        self._default = self._default or choose(self.detector)
+        self.options = self.options.replace({'target_layers': self._default.names})
+        return self._default
 
     def _extractor(self, reducer: AnyReducer) -> MapExtractor:
         what = self.options.what
@@ -196,6 +207,7 @@ class FeatMapInferencer:
         other._asked = asked.over(self._asked)
         # What this call leaves without an effect was asked for by another one.
         other.options = replace(other._asked.above(self._own), given=asked.given).check()
+        other.default_layers = other._choose_layers()
         if 'gt' in asked.given:
             other.truth = None if other.options.what.gt is None else open_ground_truth(other.options.what.gt)
             if other.truth is not None:

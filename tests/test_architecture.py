@@ -37,6 +37,8 @@ FLOORS = [
     ['rendering'],
     ['visualizer'],
     ['models'],
+    ['layer_tree'],
+    ['default_layers'],
     ['ground_truth'],
     ['decoding'],
     ['reading'],

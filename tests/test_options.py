@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 def test_nothing_given_is_the_defaults():
     run = Run.of({})
     assert run == Run()
-    assert (run.what.target_layers, run.what.channel_reduction, run.what.topk) == (('backbone',), 'select_max', 4)
+    assert (run.what.target_layers, run.what.channel_reduction, run.what.topk) == ((), 'select_max', 4)
     assert (run.look.alpha, run.look.colormap, run.what.score_thr) == (None, None, 0.3)
     assert (run.what.boxes, run.look.labels, run.look.arrangement) == (True, True, None)
     assert run.output.visualizer == {'type': 'FeatMapVisualizer'}

@@ -12,10 +12,11 @@ import pytest
 from rich.console import Console
 
 from featmap.errors import LayerError
+from featmap.layer_tree import LayerInfo, measure
 from featmap.layers import list_names, resolve
 from featmap.models.openmmlab.detector import Detector
 from featmap.models.openmmlab.mmcv_ops import ensure_ops
-from featmap.preview import LayerInfo, measure, print_layers, suggestions
+from featmap.preview import print_layers, suggestions
 from tests.conftest import hooks
 
 YOLOV5 = 'mmyolo::yolov5/yolov5_n-v61_syncbn_fast_8xb16-300e_coco.py'

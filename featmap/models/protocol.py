@@ -54,6 +54,7 @@ class AnyModel(ABC):
         random_weights: Whether its weights mean nothing.
         score_thr: What is found below it is left out.
         head_score_thr: The threshold that the model itself applies, if any.
+        example: An (H, W, 3) RGB uint8 image that it can be run on, where it cannot on any; None where it can.
     """
 
     model: nn.Module
@@ -63,6 +64,7 @@ class AnyModel(ABC):
     random_weights: bool = False
     score_thr: float = 0.3
     head_score_thr: float | None = None
+    example: np.ndarray | None = None
     amp: bool = False
     _channels_last: bool = False
 

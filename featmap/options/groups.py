@@ -75,10 +75,10 @@ class What:
     """What to draw."""
 
     target_layers: tuple[str, ...] = option(
-        ('backbone',), names('L', 'at least one layer name, such as neck'),
+        (), names('L', 'at least one layer name, such as neck'),
         'layers: `neck`, `backbone.stage4`, `neck.out_layers[2]`, `neck.out_layers.2`, patterns such as '
         '`backbone.stage*`; `type:Conv2d`, `backbone.type:*Block`: all of a class; `neck[0]` takes one element of an '
-        'output', '`backbone`',
+        'output', '`backbone`; of another model its stages, or the last block of a transformer',
     )  # fmt: skip
     channel_reduction: Any = option(
         'select_max', REDUCTION,

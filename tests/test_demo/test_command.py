@@ -38,7 +38,9 @@ def test_a_name_without_suffix_gets_png(run, tmp_path):
 
 
 def test_without_an_output_option_the_picture_goes_to_output(run, tmp_path):
-    assert run(IMAGE, *DETECTOR).out == 'output/demo.png\n'
+    done = run(IMAGE, *DETECTOR)
+    assert done.out == 'output/demo.png\n'
+    assert 'featmap: no --target-layers: drawing backbone\n' in done.err
     assert files_under(tmp_path) == ['output/demo.png']
 
 
