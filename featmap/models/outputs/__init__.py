@@ -1,0 +1,113 @@
+"""What a model's forward returned, as what was found: best classes, boxes, segments, in original pixels.
+
+Nothing here knows an architecture: outputs are told by the names and shapes that libraries agree on, and what could as
+well be something else is read only where class names or the source of the model say what it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from featmap.errors import ConfigError
+from featmap.geometry import ImageGeometry
+from featmap.models.outputs.boxes import boxes_of, instances_in, queries_in
+from featmap.models.outputs.classes import class_scores, classification_of, read_classification
+from featmap.models.outputs.segments import class_planes, segments_of
+from featmap.structures import Detections
+from featmap.wording import option as written
+
+__all__ = ['TASKS', 'OutputReader', 'read_classification']
+
+TASKS = ('', 'classification', 'detection', 'segmentation')
+"""What a source may say of its model; the first where it does not know."""
+_NOT_DRAWN = ('keypoints', 'pred_masks')
+
+
+@dataclass(frozen=True)
+class OutputReader:
+    """Reads what the forward of one model returns.
+
+    Args:
+        classes: The classes' names; empty where they are not known.
+        palette: Their RGB colours, or none.
+        score_thr: Boxes below it are left out.
+        task: What the model is made for, see :data:`TASKS`.
+        scores: ``softmax`` or ``sigmoid``: what makes probabilities of the class scores. Empty where that is not
+            known: softmax then for a classifier; for object queries as many classes as there are names say it.
+    """
+
+    classes: tuple[str, ...] = ()
+    palette: tuple[tuple[int, int, int], ...] = ()
+    score_thr: float = 0.3
+    task: str = ''
+    scores: str = ''
+
+    def read(self, output: Any, geometries: Sequence[ImageGeometry]) -> tuple[Detections, ...] | None:
+        """What was found in each image of a batch; None where the output is of no known kind.
+
+        Args:
+            output: What the forward returned.
+            geometries: How each image lies in the network input, in whose pixels the model answers.
+
+        Raises:
+            ConfigError: where a classifier has another number of classes than there are names.
+        """
+        count = len(geometries)
+        for read in (self._instances, self._queries, self._segments, self._classification):
+            found = read(output, geometries)
+            if found is not None:
+                undrawn = tuple(name.removeprefix('pred_') for name in _NOT_DRAWN if _has(output, name, count))
+                return tuple(replace(each, undrawn=(*each.undrawn, *undrawn)) for each in found)
+        return None
+
+    @property
+    def _nothing(self) -> Detections:
+        return Detections(classes=self.classes, palette=self.palette, kind='')
+
+    def _instances(self, output: Any, geometries: Sequence[ImageGeometry]) -> list[Detections] | None:
+        given = instances_in(output, len(geometries))
+        if given is None:
+            return None
+        return [boxes_of(each, place, self._nothing, self.score_thr) for each, place in zip(given, geometries)]
+
+    def _queries(self, output: Any, geometries: Sequence[ImageGeometry]) -> list[Detections] | None:
+        shapes = [geometry.input_shape for geometry in geometries]
+        given = queries_in(output, shapes, len(self.classes), self.scores)
+        if given is None:
+            return None
+        return [boxes_of(each, place, self._nothing, self.score_thr) for each, place in zip(given, geometries)]
+
+    def _segments(self, output: Any, geometries: Sequence[ImageGeometry]) -> list[Detections] | None:
+        planes = class_planes(output, len(geometries), len(self.classes), self.task == 'segmentation')
+        if planes is None:
+            return None
+        found = []
+        for each, place in zip(planes, geometries):
+            segments = segments_of(each, place, self.classes)
+            undrawn = () if segments is not None else ('semantic result that is not finite',)
+            found.append(replace(self._nothing, segments=segments, undrawn=undrawn))
+        return found
+
+    def _classification(self, output: Any, geometries: Sequence[ImageGeometry]) -> list[Detections] | None:
+        scores = class_scores(output, len(self.classes), self.task == 'classification')
+        if scores is None or len(scores) != len(geometries):
+            return None
+        if self.classes and len(self.classes) != scores.shape[1]:
+            raise ConfigError(
+                f'{len(self.classes)} class names for a model that tells {scores.shape[1]} classes apart: expected as '
+                f'many; {written("classes")} takes a file of names'
+            )
+        found = []
+        for each in scores:
+            best = classification_of(each, self.scores or 'softmax')
+            undrawn = () if best is not None else ('class scores that are not finite',)
+            found.append(replace(self._nothing, classification=best, undrawn=undrawn))
+        return found
+
+
+def _has(output: Any, name: str, count: int) -> bool:
+    given = instances_in(output, count)
+    places = [output] if given is None else given
+    return any(name in place if hasattr(place, 'keys') else getattr(place, name, None) is not None for place in places)

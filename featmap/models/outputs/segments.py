@@ -1,0 +1,89 @@
+"""Semantic segmentation, from class planes of any resolution to the original image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from featmap.geometry import ImageGeometry
+from featmap.masks import Segments
+from featmap.models.outputs.classes import field
+
+_AT_ONCE = 16  # planes: 1000 classes of a large input would take gigabytes
+
+
+def class_planes(output: Any, count: int, classes: int, is_segmenter: bool) -> Tensor | None:
+    """The (N, K, h, w) scores of each class at each place; None where the output holds none.
+
+    ``logits`` of four dimensions, as transformers' segmenters return, are. So are a tensor, or ``out`` as torchvision's
+    return, where there are K names or the model is known to be a segmenter: feature maps have the same form. Of mask
+    queries (MaskFormer, Mask2Former) each class's plane is the sum of the masks' probabilities, times how likely each
+    mask is of that class.
+
+    Args:
+        output: What the forward returned.
+        count: N.
+        classes: How many class names are known.
+        is_segmenter: Whether the model is known to be one.
+    """
+    names, masks = field(output, 'class_queries_logits'), field(output, 'masks_queries_logits')
+    if names is not None and masks is not None and names.ndim == 3 and masks.ndim == 4:
+        if len(masks) != count or names.shape[:2] != masks.shape[:2]:
+            return None
+        chances = names.detach().float().softmax(dim=-1)[..., :-1]  # the last is "no object"
+        return torch.einsum('nqk,nqhw->nkhw', chances, masks.detach().float().sigmoid())
+    logits = field(output, 'logits')
+    planes = logits if logits is not None else output if isinstance(output, Tensor) else field(output, 'out')
+    if planes is None or planes.ndim != 4 or len(planes) != count or not planes.is_floating_point():
+        return None
+    if planes.shape[2:] == (1, 1) or not planes.numel():
+        return None
+    return planes.detach() if logits is not None or is_segmenter or planes.shape[1] == classes else None
+
+
+def segments_of(planes: Tensor, geometry: ImageGeometry, classes: tuple[str, ...] = ()) -> Segments | None:
+    """The class with the highest score at each pixel of the original; None where scores are not finite.
+
+    Scores are interpolated to the network input before they are compared. A single plane is of one class against
+    none: it is where its probability is above a half. A background is nothing, and is not coloured.
+
+    Args:
+        planes: (K, h, w) scores, which cover the network input.
+        geometry: How the image lies in it; what it does not show of the image belongs to nothing.
+        classes: The classes' names.
+    """
+    if not bool(planes.isfinite().all()):
+        return None
+    if len(planes) == 1:
+        chances = bool(((planes >= 0) & (planes <= 1)).all())
+        labels = (_resized(planes, geometry.input_shape)[0] > (0.5 if chances else 0)).long() - 1
+    else:
+        labels = _winner(planes, geometry.input_shape)
+    backgrounds = [label for label, name in enumerate(classes) if name.strip('_ ').lower() == 'background']
+
+    def classes_of(numbers: np.ndarray) -> np.ndarray:
+        return np.where(np.isin(numbers, backgrounds), -1, numbers)
+
+    small = labels.to(torch.int32).cpu().numpy()
+    return Segments.of(geometry.planes_to_image(small, void=-1), classes_of, 'semantic')
+
+
+def _winner(planes: Tensor, shape: tuple[int, int]) -> Tensor:
+    """The number of the highest plane at each place, of equal ones the first: (H, W)."""
+    best, labels = _resized(planes[:_AT_ONCE], shape).max(dim=0)
+    for first in range(_AT_ONCE, len(planes), _AT_ONCE):
+        value, index = _resized(planes[first : first + _AT_ONCE], shape).max(dim=0)
+        labels = torch.where(value > best, index + first, labels)
+        best = torch.maximum(value, best)
+    return labels
+
+
+def _resized(planes: Tensor, shape: tuple[int, int]) -> Tensor:
+    planes = planes.float()
+    if planes.shape[1:] == shape:
+        return planes
+    return interpolate(planes[None], size=shape, mode='bilinear', align_corners=False)[0]
