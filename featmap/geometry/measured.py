@@ -11,20 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
 from featmap.errors import GeometryError
 from featmap.geometry.image import ImageGeometry
-from featmap.geometry.probes import as_grey, plain_images, ramp_planes
+from featmap.geometry.lines import FEW, Line, Reach, assembled, bounds, channels, largest_block, samples
+from featmap.geometry.probes import TILT, as_grey, asymmetric_probe, plain_images, ramp_planes
+from featmap.geometry.vertices import measure_by_vertices
 
 Preprocess = Callable[[np.ndarray], np.ndarray]
 """From an (H, W, 3) uint8 image to the network input, (C, h, w) or (h, w)."""
 
-_BLOCKS = 8
-_SAMPLES = 192  # along each axis: more do not make the fit better
-_FEW = 4  # cells of an axis on which no line can be told from a step
+_ALLOWED_GREY = 4 / 255  # by which one more image may stray from what black and white promise of it: rounding
 
 
 @dataclass(frozen=True)
@@ -34,16 +33,24 @@ class Measurement:
     Attributes:
         geometry: How the image lies in the network input.
         residual: The largest deviation from it, in original pixels, averaged over blocks of an eighth of the content.
+        own_contrast: Whether what becomes of a grey level depends on the rest of the image.
     """
 
     geometry: ImageGeometry
     residual: float
+    own_contrast: bool = False
 
 
-def measure(preprocess: Preprocess, image_shape: tuple[int, int]) -> Measurement:
+def measure(preprocess: Preprocess, image_shape: tuple[int, int], any_contrast: bool = False) -> Measurement:
     """The geometry of a preprocessing for images of this height and width.
 
     Three calls are enough where colours stay apart, and their order stays or is turned round; else it takes six.
+
+    Args:
+        preprocess: The preprocessing.
+        image_shape: Height and width.
+        any_contrast: Whether it may change brightness and contrast by what is in the image, as normalising by an
+            image's own mean and deviation does. To find out takes one call more, and two to six more where it does.
 
     Raises:
         GeometryError: what the preprocessing does is not a scaling, shift, flip and crop along the axes, or it leaves
@@ -51,7 +58,29 @@ def measure(preprocess: Preprocess, image_shape: tuple[int, int]) -> Measurement
     """
     if len(image_shape) != 2:
         raise GeometryError('expected the height and width of the image as image_shape, such as image.shape[:2]')
-    content = _Content.between(*(preprocess(plain) for plain in plain_images(image_shape)))
+    plains = [preprocess(plain) for plain in plain_images(image_shape)]
+    try:
+        content = _Content.between(*plains)
+    except GeometryError:
+        if not any_contrast or not _is_contrast_lost(*plains):
+            raise
+        return Measurement(*measure_by_vertices(preprocess, image_shape), own_contrast=True)
+    if not any_contrast:
+        return _measured(preprocess, content, image_shape)
+    failed = None
+    try:
+        found = _measured(preprocess, content, image_shape)
+        if content.foretells(preprocess(asymmetric_probe(image_shape)), found.geometry):
+            return found
+    except GeometryError as error:
+        failed = error
+    try:
+        return Measurement(*measure_by_vertices(preprocess, image_shape), own_contrast=True)
+    except GeometryError as error:
+        raise failed or error from None
+
+
+def _measured(preprocess: Preprocess, content: _Content, image_shape: tuple[int, int]) -> Measurement:
     ramps = ramp_planes(image_shape)
     if content.channels == 3:
         ways = content.ways(preprocess(np.stack(ramps, axis=-1)))
@@ -138,8 +167,8 @@ class _Content:
 
     @classmethod
     def between(cls, black: np.ndarray, white: np.ndarray) -> _Content:
-        black_planes = _channels(black)  # tells first what is no array
-        shape, black, white = black.shape, black_planes, _channels(white, black.shape)
+        black_planes = channels(black)  # tells first what is no array
+        shape, black, white = black.shape, black_planes, channels(white, black.shape)
         step = max(min(shape[-2:]) // 16, 1)
         spans = np.abs(white[:, ::step, ::step].astype(np.float64) - black[:, ::step, ::step])
         best = int(np.nan_to_num(spans).max(axis=(1, 2)).argmax())
@@ -150,8 +179,8 @@ class _Content:
                 'by its own mean and deviation?)'
             )
         hit = size > size.max() / 2
-        rows, columns = _bounds(hit.any(axis=1)), _bounds(hit.any(axis=0))
-        grid = np.ix_(_samples(rows), _samples(columns))
+        rows, columns = bounds(hit.any(axis=1)), bounds(hit.any(axis=0))
+        grid = np.ix_(samples(rows), samples(columns))
         low, high = (output[:, grid[0], grid[1]].astype(np.float64) for output in (black, white))
         return cls(shape, rows, columns, grid, hit[grid], low, high - low, best)
 
@@ -162,20 +191,28 @@ class _Content:
 
     def ways(self, output: np.ndarray) -> np.ndarray:
         """How far an output is from black to white, 0 to 1: (C, n, m); 0 where there is no content."""
-        found = _channels(output, self.shape)[:, self.grid[0], self.grid[1]] - self.black
+        found = channels(output, self.shape)[:, self.grid[0], self.grid[1]] - self.black
         return np.divide(found, self.span, out=np.zeros_like(found), where=self.seen & (self.span != 0))
 
     def way(self, output: np.ndarray) -> np.ndarray:
         """The same of the best channel: (n, m)."""
         return self.ways(output)[self.best]
 
+    def foretells(self, tilted: np.ndarray, geometry: ImageGeometry) -> bool:
+        """Whether one more image, the asymmetric probe, came out as black and white and its place promise."""
+        (height, width), (down, across) = geometry.image_shape, TILT
+        x, y = geometry.to_image(self.grid[1] + 0.5, self.grid[0] + 0.5)
+        # At its edges the image may be blended with what is around it.
+        used = self.seen & (x > 1) & (x < width - 1) & (y > 1) & (y < height - 1)
+        if not used.any():
+            return True  # too little of it to say otherwise
+        level = x / width * across + y / height * down
+        return largest_block(np.where(used, self.way(tilted) - level, 0), used) <= _ALLOWED_GREY
 
-class _Line(NamedTuple):
-    """original position = slope · input position + start; the largest mean deviation of a block."""
 
-    slope: float
-    start: float
-    residual: float
+def _is_contrast_lost(*plains: np.ndarray) -> bool:
+    """Whether black and white came out as arrays of one shape, so that only their contrast is missing."""
+    return all(isinstance(plain, np.ndarray) and plain.shape == plains[0].shape for plain in plains)
 
 
 def _fit(content: _Content, ways: Sequence[np.ndarray], image_shape: tuple[int, int]) -> Measurement:
@@ -183,17 +220,10 @@ def _fit(content: _Content, ways: Sequence[np.ndarray], image_shape: tuple[int, 
     v, u = (axis.astype(np.float64) + 0.5 for axis in content.grid)
     # The three would add up to one way from black to white, were nothing rounded to one side.
     rounded = _by_lines(ways[0] / 4 + ways[1] / 4 + ways[2] / 2 - 0.5, content.seen)
-    height, width = image_shape
-    x = _fit_axis((ways[0] - rounded) * width, u, v, content.seen, width, content.columns)
-    y = _fit_axis((ways[1] - rounded) * height, v, u, content.seen, height, content.rows)
-    geometry = ImageGeometry(
-        image_shape=(height, width),
-        input_shape=(content.shape[-2], content.shape[-1]),
-        scale=(1 / abs(x.slope), 1 / abs(y.slope)),
-        offset=(_offset(x, width), _offset(y, height)),
-        flip=(x.slope < 0, y.slope < 0),
-    )
-    geometry = _with_crop(geometry, (x, content.columns, width), (y, content.rows, height))
+    rows, columns = Reach(*content.rows, image_shape[0]), Reach(*content.columns, image_shape[1])
+    x = _fit_axis((ways[0] - rounded) * columns.extent, u, v, content.seen, columns)
+    y = _fit_axis((ways[1] - rounded) * rows.extent, v, u, content.seen, rows)
+    geometry = assembled((content.shape[-2], content.shape[-1]), (x, columns), (y, rows))
     return Measurement(geometry, max(x.residual, y.residual))
 
 
@@ -205,44 +235,17 @@ def _by_lines(values: np.ndarray, seen: np.ndarray) -> np.ndarray:
     return columns + rows - kept.sum() / max(seen.sum(), 1)
 
 
-def _channels(output: np.ndarray, shape: tuple[int, ...] | None = None) -> np.ndarray:
-    """An output as (C, h, w), which is to be of the shape of the first one."""
-    if not isinstance(output, np.ndarray):
-        raise GeometryError(f'expected a network input that is an array of (C, h, w), got {type(output).__name__}')
-    if shape is not None and output.shape != shape:
-        raise GeometryError(f'images of one size come out in several: {shape} and {output.shape}')
-    if output.ndim not in (2, 3) or not output.size:
-        raise GeometryError(f'expected a network input of (C, h, w) or (h, w), got {output.shape}')
-    return output if output.ndim == 3 else output[None]
-
-
-def _bounds(hit: np.ndarray) -> tuple[int, int]:
-    found = np.flatnonzero(hit)
-    return int(found[0]), int(found[-1]) + 1
-
-
-def _samples(bounds: tuple[int, int]) -> np.ndarray:
-    """Up to ``_SAMPLES`` indices, one by lot of each of as many parts: even steps would beat with a resize's."""
-    first, last = bounds
-    count = min(last - first, _SAMPLES)
-    within = np.random.default_rng(0).random(count) if count < last - first else np.zeros(count)
-    return first + ((np.arange(count) + within) * (last - first) / count).astype(np.intp)
-
-
-def _fit_axis(
-    position: np.ndarray, along: np.ndarray, across: np.ndarray, seen: np.ndarray, extent: int, bounds: tuple[int, int]
-) -> _Line:
+def _fit_axis(position: np.ndarray, along: np.ndarray, across: np.ndarray, seen: np.ndarray, reach: Reach) -> Line:
     """The line through (n, m) original positions on one axis, as seen at input positions along and across it."""
-    length = bounds[1] - bounds[0]
-    if min(extent, length) < _FEW:
-        # Too short for a ramp: the whole axis, as far as anyone can see.
-        return _Line(extent / length, -bounds[0] * extent / length, 0.0)
+    length, extent = reach.last - reach.first, reach.extent
+    if reach.whole:
+        return reach.whole
     along, across = np.broadcast_arrays(along, across)
     # Resizing repeats the outermost pixels, so that a ramp is level before the middle of the first and last.
     margin = 1.5 * extent / 255
     used = seen & (position > 0.5 + margin) & (position < extent - 0.5 - margin)
     for _ in range(3):
-        if used.sum() < _FEW or np.ptp(along[used]) < 2:
+        if used.sum() < FEW or np.ptp(along[used]) < 2:
             raise GeometryError('too little of the image is left to measure where it lies')
         slope, skew, start = _plane(position[used], along[used], across[used])
         predicted = slope * along + skew * across + start
@@ -256,50 +259,16 @@ def _fit_axis(
     allowed = 0.5 + abs(slope) / 2 + extent / 255 / 4
     if abs(slope) * length < 0.25 or abs(skew) * np.ptp(across[used]) > allowed:
         raise GeometryError('the image is turned or sheared, and a map could not be laid over it along its axes')
-    residual = _residual(np.where(used, position - predicted, 0), used)
+    residual = largest_block(np.where(used, position - predicted, 0), used)
     if residual > allowed:
         raise GeometryError(
             f'the image is put together or bent: up to {residual:.1f} of its pixels from where one scaling, shift and '
             'flip would put it'
         )
-    return _Line(float(slope), float(start + skew * across[used].mean()), residual)
+    return Line(float(slope), float(start + skew * across[used].mean()), residual)
 
 
 def _plane(position: np.ndarray, along: np.ndarray, across: np.ndarray) -> np.ndarray:
     """Slope, skew and start: position = slope · along + skew · across + start."""
     terms = np.stack([along, across, np.ones_like(along)], axis=1)
     return np.linalg.lstsq(terms, position.astype(np.float64), rcond=None)[0]
-
-
-def _residual(deviation: np.ndarray, used: np.ndarray) -> float:
-    """The largest mean deviation of a block: single pixels are rounded to a grey level, their means are not."""
-    rows, columns = (np.arange(count) * _BLOCKS // count for count in used.shape)
-    blocks = (rows[:, None] * _BLOCKS + columns)[used]
-    counts = np.bincount(blocks, minlength=_BLOCKS**2)
-    sums = np.bincount(blocks, deviation[used], _BLOCKS**2)
-    full = counts >= max(counts.max() / 4, 1)
-    return float(np.abs(sums[full] / counts[full]).max())
-
-
-def _offset(line: _Line, extent: int) -> float:
-    """Input position of the image's low edge, or of its high one where it is flipped: where the content begins."""
-    if line.slope > 0:
-        return -line.start / line.slope
-    # As ImageGeometry counts from the other end.
-    return -line.start / line.slope - max(round(extent / abs(line.slope)), 1)
-
-
-def _with_crop(geometry: ImageGeometry, *axes: tuple[_Line, tuple[int, int], int]) -> ImageGeometry:
-    """The geometry with the part of the image that was found, where that is not all that fits into the input."""
-    crop: list[list[float]] = []
-    for line, bounds, extent in axes:
-        ends = sorted(line.slope * bound + line.start for bound in bounds)
-        # A pixel less is rounding, and resizing blurs the edge.
-        slack = 1.5 * abs(line.slope)
-        crop.append([0.0 if ends[0] < slack else ends[0], float(extent) if ends[1] > extent - slack else ends[1]])
-    if all(ends == [0.0, extent] for ends, (_, _, extent) in zip(crop, axes)):
-        return geometry
-    (x1, x2), (y1, y2) = crop
-    return ImageGeometry(
-        geometry.image_shape, geometry.input_shape, geometry.scale, geometry.offset, geometry.flip, (x1, y1, x2, y2)
-    )

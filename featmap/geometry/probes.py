@@ -6,6 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
+TILT = 1 / 3, 1 / 2
+"""How far the asymmetric probe rises from edge to edge, down and across, of the way from black to white."""
+BOWL = 0.4, 0.6
+"""How far bowls rise from edge to edge, down and across; unlike, or a turn of a square would be taken for a flip."""
+
 _TURNS = 193, 146  # in 256ths: the most even sequence of points in a plane, Roberts' R2
 _TOP = 255 * 256
 
@@ -22,9 +27,33 @@ def probe_images(image_shape: tuple[int, int]) -> Iterator[np.ndarray]:
 
 
 def asymmetric_probe(image_shape: tuple[int, int]) -> np.ndarray:
-    """An (H, W, 3) uint8 image that every shift, crop, flip, turn or change of size makes another one."""
+    """An (H, W, 3) uint8 image that every shift, crop, flip, turn or change of size makes another one.
+
+    It is a plane that rises by the shares :data:`TILT` of the way from black to white.
+    """
     across, down, _ = ramp_planes(image_shape)
     return as_grey(across // 2 + down // 3)
+
+
+def bowl_images(image_shape: tuple[int, int], window: tuple[float, ...]) -> Iterator[np.ndarray]:
+    """A parabolic bowl with its bottom at the upper left corner of a window, and one with it at the lower right one.
+
+    Their level is :data:`BOWL` · (distance from the bottom / extent of the window)² along each axis, of the way from
+    black to white, and no more than that: each (H, W, 3) uint8 grey, rounded as ramps are. Where a bottom comes out is
+    seen whatever becomes of brightness and contrast, even where it is cut off: a parabola tells it by its slope.
+
+    Args:
+        image_shape: Height and width.
+        window: x1, y1, x2, y2 in pixels.
+    """
+    height, width = image_shape
+    for ends in ((0, 1), (2, 3)):
+        across, down = (
+            np.minimum(((np.arange(extent) + 0.5 - window[end]) / (window[2 + axis] - window[axis])) ** 2, 1)
+            for axis, (extent, end) in enumerate(zip((width, height), ends))
+        )
+        levels = (BOWL[1] * across + BOWL[0] * down[:, None]) * _TOP
+        yield as_grey(((levels.astype(np.uint16) + _turns(height, width)) >> 8).astype(np.uint8))
 
 
 def plain_images(image_shape: tuple[int, int]) -> Iterator[np.ndarray]:

@@ -1,0 +1,6 @@
+"""What a network is given of an image, and where the image lies in it, for models without a config of OpenMMLab."""
+
+from featmap.models.preprocessing.declared import RESIZES, Declared
+from featmap.models.preprocessing.preprocessing import NetworkInput, Preprocessing
+
+__all__ = ['RESIZES', 'Declared', 'NetworkInput', 'Preprocessing']
