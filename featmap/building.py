@@ -29,6 +29,7 @@ def reducer_of(options: Run) -> AnyReducer:
         components=what.components,
         basis=what.basis,
         abs=what.abs or None,
+        stated=options.scale.norm == 'map' and not options.scale.symmetric,
     )
 
 

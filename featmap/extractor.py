@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from featmap.calibration import energy
 from featmap.errors import DrawError, LayerError, MissingOpError, OptionError, nearest
-from featmap.geometry import Cells, ImageGeometry
+from featmap.geometry import Cells, ImageGeometry, check_query, position_of, spot_of
 from featmap.layers import Target, resolve
 from featmap.layouts import Map, maps_of
 from featmap.meaning import SCORE, Meaning
@@ -52,6 +52,7 @@ class MapExtractor:
         boxes: Whether to ask for detections; without them the forward ends at the last wanted layer.
         keep_features: Whether to keep the full (C, h, w) of each map too, on the host.
         calibrated: Whether maps are placed by what :meth:`mirror` measures, or else shows of the first image.
+        query: X,Y in pixels of the original, which reducers that take a spot are asked about; None for none.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class MapExtractor:
         boxes: bool = True,
         keep_features: bool = False,
         calibrated: bool = False,
+        query: tuple[float, float] | None = None,
     ) -> None:
         self.detector = detector
         self.reducer = reducer
@@ -70,6 +72,7 @@ class MapExtractor:
         self.boxes = boxes
         self.keep_features = keep_features
         self.calibrated = calibrated
+        self.query = query
         self.targets: list[Target] = resolve(detector.model, names)
         self._meanings = detector.meanings()
         self._check_names()
@@ -161,6 +164,8 @@ class MapExtractor:
         # A run that is repeated in another memory layout would show its maps twice.
         self._batch = self.detector.prepare([image], contiguous=recorder is self._scout)
         self._refused = {}
+        if self.query is not None:
+            check_query(self._batch.geometries[0], self.query)
         try:
             with self.placement.watched(self._batch.inputs, recorder.calls):
                 detections = self.detector.predict(self._batch, recorder)
@@ -196,8 +201,11 @@ class MapExtractor:
             if not shows(self.reducer, meaning):
                 continue
             kept = features.clone() if self.keep_features else None
+            spot = None
+            if self.query is not None and self._batch is not None:
+                spot = spot_of(self._batch.geometries[0], self.query, shape[1:], cells)
             try:
-                reduction = reduce(self.reducer, features, weights, meaning)
+                reduction = reduce(self.reducer, features, weights, meaning, spot)
             except (OptionError, DrawError) as error:
                 raise type(error)(f'{target.name}{path}: {error}') from error
             reduced.append(_Reduced(path, meaning.bare(), reduction, shape, features.dtype, cells, kept))
@@ -261,6 +269,7 @@ class MapExtractor:
                     features=None if item.features is None else _to_numpy(item.features),
                     offset=item.cells.offset,
                     stride_known=item.cells.known,
+                    query=None if self.query is None else position_of(self.query),
                 )
 
 

@@ -109,6 +109,7 @@ class FeatMapInferencer:
             what.boxes,
             self._keep_features,
             calibrated=what.placement == 'calibrated',
+            query=what.query,
         )
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -53,6 +53,7 @@ _map = record(
         'note': text(),
         'stride_known': flag,
         'offset': many(number(-_MOST, _MOST), 2),
+        'query': maybe(many(number(0, _MOST), 2)),
     },
 )
 

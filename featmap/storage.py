@@ -37,6 +37,7 @@ from featmap.writing import atomic_write, write_atomically
 FORMAT = 'featmap maps'
 _MOST_SIDECAR_BYTES = 64 << 20
 VERSION = 2
+_TOLD = ('meaning', 'noise', 'why', 'note', 'query')  # entries that files of old lack
 LOOK = DRAWING
 """The settings that a picture is drawn with again."""
 
@@ -258,10 +259,7 @@ def _map_entry(item: FeatureMap, key: str, arrays: dict[str, np.ndarray], featur
         'names': item.names,
         'value_ranges': [r and (r.low, r.high) for r in ranges],
         'fixed_ranges': item.ranges,
-        'meaning': item.meaning,
-        'noise': item.noise,
-        'why': item.why,
-        'note': item.note,
+        **{name: getattr(item, name) for name in _TOLD},
         'geometry': asdict(item.geometry),
         'arrays': {'values': key, 'features': f'{key}_features' if features else None},
     }
@@ -304,13 +302,11 @@ def _feature_map(entry: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Fea
         channels=entry['channels'],
         names=entry['names'],
         ranges=tuple(_numbers(pair) for pair in entry['fixed_ranges']),
-        meaning=entry.get('meaning', ''),
-        noise=entry.get('noise', ()),
-        why=entry.get('why', ()),
-        note=entry.get('note', ''),
         features=None if keys['features'] is None else arrays[keys['features']],
         offset=_numbers(entry.get('offset', (0, 0))),
         stride_known=bool(entry.get('stride_known', True)),
+        query=None if entry.get('query') is None else _numbers(entry['query']),
+        **{name: entry[name] for name in _TOLD if name in entry and name != 'query'},
         **{name: entry[name] for name in ('layer', 'path', 'call', 'calls', 'reducer', 'kind')},
     )
 

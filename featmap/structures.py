@@ -80,6 +80,7 @@ class FeatureMap:
         offset: ``(oy, ox)`` in cells: cell ``i`` of an axis is centred on ``(i + 0.5 + o) · stride`` of the input.
             Whole numbers are cells that convolutions without padding took away; a fraction is measured.
         stride_known: Whether the stride comes of the operations that made the map, and not of its size.
+        query: The position in the original, ``(x, y)``, that was asked about and is marked; None for none.
     """
 
     values: np.ndarray
@@ -102,6 +103,7 @@ class FeatureMap:
     features: np.ndarray | None = None
     offset: Offset = (0.0, 0.0)
     stride_known: bool = True
+    query: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         wrong = self._wrong()

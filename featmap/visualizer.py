@@ -26,6 +26,7 @@ from featmap.rendering.masks import draw_results
 from featmap.rendering.mmengine_picture import draw_as_mmengine
 from featmap.rendering.normalize import Range
 from featmap.rendering.panels import Look, frame_of, panels_of, sizes_of
+from featmap.rendering.query import draw_query
 from featmap.rendering.scales import scales_of
 from featmap.rendering.text import SEPARATOR
 from featmap.rendering.tile import Cell, tile
@@ -180,6 +181,8 @@ class FeatMapVisualizer(Visualizer):
         if detections is not None and seen is not None:
             original = draw_results(original, seen)
             head = [*head, detections.count_in(view)]
+        for position in dict.fromkeys(item.query for item in maps if item.query):
+            original = draw_query(original, position, view)
         groups = []
         for item, ranges in zip(maps, scales):
             item.check_image(image)
@@ -188,6 +191,8 @@ class FeatMapVisualizer(Visualizer):
                 picture = panel.image
                 if seen is not None:
                     picture = draw_results(picture, seen, full=False)
+                if item.query:
+                    picture = draw_query(picture, item.query, view)
                 bar = colors if panel.scale else None
                 cells.append(Cell(picture, panel.label, bar, panel.scale, frame_of(item, number)))
             groups.append(cells)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -111,6 +112,18 @@ class Marks:
             foot = (x + across, end_y - 0.28 * self._type.tag * down)
             how = self._type.how(self._type.tag)
             axes.text(*foot, text, color=_ink(shade), zorder=4, clip_on=True, **how)
+
+
+def draw_query(axes: Axes, position: tuple[float, float], size: float) -> None:
+    """A ring of ``size`` points and a dot, white in black, on an ``(x, y)`` of axes in pixels of the original."""
+    for color, edge in (('black', 0.6), ('white', 0.0)):
+        alike: dict[str, Any] = {'color': color, 'linestyle': 'none', 'zorder': 5, 'clip_on': True}
+        ring = axes.plot(
+            *position, marker='o', markersize=size, fillstyle='none', markeredgewidth=0.7 + 2 * edge, **alike
+        )
+        dot = axes.plot(*position, marker='o', markersize=1.2 + 2 * edge, markeredgewidth=0, **alike)
+        for line in (*ring, *dot):
+            line.set_gid('query')
 
 
 class Legend:

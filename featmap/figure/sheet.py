@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from featmap.figure.marks import Legend, Marks
+from featmap.figure.marks import Legend, Marks, draw_query
 from featmap.figure.style import SMALLEST, Type
 from featmap.figure.tiles import Canvas, Line, Tile, shared_bars
 from featmap.figure.truth import draw_truth
@@ -199,6 +199,8 @@ class Sheet:
         self._show(axes, None)
         if self._marks is not None:
             self._marks.draw(axes, tags=True)
+        for query in dict.fromkeys(tile.query for line in self._lines for tile in line.tiles if tile.query):
+            draw_query(axes, query, self._type.tag)
         for number, (line, top) in enumerate(zip(self._lines, self._tops)):
             start = self._left + self._first * self._step
             titles = max(map(_height, self._titles[number]), default=0.0)
@@ -212,6 +214,8 @@ class Sheet:
                     draw_truth(axes, tile.match)
                 elif self._marks is not None:
                     self._marks.draw(axes)
+                if tile.query:
+                    draw_query(axes, tile.query, self._type.tag)
                 if self._has_bar(number, tile):
                     self._bar(figure, (x, top + self._panel_height + 3, self._slot, _BAR), dpi, [tile])
         for group in self._shared:

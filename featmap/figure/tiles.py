@@ -112,7 +112,8 @@ class Pictures(Protocol):
 class Tile:
     """A panel, by its number among those of a map, the name of the map and what else is told of it.
 
-    One with a ``match`` is the image with ground truth rather than a map with detections.
+    One with a ``match`` is the image with ground truth rather than a map with detections; ``query`` is the position in
+    the original that is marked.
     """
 
     panels: Pictures
@@ -123,6 +124,7 @@ class Tile:
     clipped: tuple[bool, bool] = (False, False)
     frame: Any = None
     match: Match | None = None
+    query: tuple[float, float] | None = None
 
     def picture(self, shape: tuple[int, int]) -> np.ndarray:
         """The panel at this height and width: (h, w, 3) RGB uint8."""
@@ -149,7 +151,7 @@ def rows_of(canvas: Canvas, maps: Sequence[FeatureMap], run: Range | None) -> di
 
 
 def _tile(item: FeatureMap, panels: Panels, index: int, panel: PanelImage, look: Look) -> Tile:
-    tile = Tile(panels, index, item.name, (), panel.scale)
+    tile = Tile(panels, index, item.name, (), panel.scale, query=item.query)
     # A range is told by the bar, where the panel has one.
     parts = [*panel.label.shows, *panel.label.facts, *(panel.label.scale if panel.scale is None else ())]
     if item.kind == 'concepts':

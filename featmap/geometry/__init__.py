@@ -3,6 +3,7 @@
 from featmap.geometry.image import ImageGeometry
 from featmap.geometry.measured import Measurement, measure
 from featmap.geometry.places import Cells, Place
+from featmap.geometry.spot import Spot, check_query, position_of, query_text, spot_of
 from featmap.geometry.strides import Offset, Stride, is_regular, nominal_stride
 from featmap.geometry.view import View
 from featmap.geometry.warp import Axis, Warp
@@ -14,10 +15,15 @@ __all__ = [
     'Measurement',
     'Offset',
     'Place',
+    'Spot',
     'Stride',
     'View',
     'Warp',
+    'check_query',
     'is_regular',
     'measure',
     'nominal_stride',
+    'position_of',
+    'query_text',
+    'spot_of',
 ]

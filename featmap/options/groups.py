@@ -14,6 +14,7 @@ from featmap.options.kinds import (
     FLAG,
     NORM,
     PANEL_SIZE,
+    QUERY,
     REDUCTION,
     VISUALIZER,
     file,
@@ -28,6 +29,7 @@ from featmap.options.rules import (
     CROP_WITH_BOXES,
     FOR_FOLDERS,
     LOSSY,
+    SIMILAR_TO,
     THROUGH,
     WITH_BOXES,
     not_with_reducer,
@@ -39,7 +41,7 @@ _OWN_RANGE = not_with_reducer('pca', 'pca as planes', 'kmeans')
 _OWN_COLORS = not_with_reducer('pca', 'kmeans', 'as_image')
 _ONE_PANEL = not_with_reducer(
     'select_max', 'squeeze_mean', 'sum', 'pixel_max', 'mean_abs', 'l2', 'std', 'eigen', 'pca', 'kmeans', 'as_image',
-    because='which makes one panel of a map', in_figures=True,
+    'similarity', because='which makes one panel of a map', in_figures=True,
 )  # fmt: skip
 
 
@@ -83,7 +85,8 @@ class What:
     channel_reduction: Any = option(
         'select_max', REDUCTION,
         'a reducer: `squeeze_mean`, `sum`, `select_max`, `pixel_max`, `mean_abs`, `l2`, `std`, `pca`, `eigen`, `nmf`, '
-        '`kmeans`, `channels`, one of your own, or `None` for channels as they are', '`select_max`',
+        '`kmeans`, `channels`, `similarity`, one of your own, or `None` for channels as they are', '`select_max`',
+        rules=(SIMILAR_TO,),
     )  # fmt: skip
     topk: int = option(
         4,
@@ -108,6 +111,11 @@ class What:
         None, whole('K', '1 or more', lambda n: n > 0), 'how many planes or groups `pca`, `nmf` and `kmeans` make',
         rules=(with_reducer('pca', 'nmf', 'kmeans'),),
     )  # fmt: skip
+    query: tuple[float, float] | None = option(
+        None, QUERY,
+        'ask about this pixel of the image: how alike every cell is to the one under it (`similarity`, which this '
+        'chooses), or what it attends to, of layers that hand out attention weights',
+    )  # fmt: skip
     basis: str | None = option(
         None,
         read_file(),
@@ -131,7 +139,7 @@ class What:
     @property
     def reducing(self) -> tuple[Any, ...]:
         """All that a reducer is built from."""
-        return self.channel_reduction, self.topk, self.abs, self.channels, self.components, self.basis
+        return self.channel_reduction, self.topk, self.abs, self.channels, self.components, self.basis, self.query
 
 
 @dataclass(frozen=True)

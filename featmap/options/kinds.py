@@ -226,6 +226,20 @@ CROP = Kind(lambda value: str(parse_crop(value)), 'C')
 """A part of an image as text, see :func:`featmap.crop.parse_crop`."""
 
 
+def _query(value: Any) -> tuple[float, float]:
+    expected = 'X,Y in pixels of the image, such as 312,200'
+    parts = re.split(r'[,\s]+', value.strip(' ()[]')) if isinstance(value, str) else value
+    try:
+        x, y = (_number(part, expected) for part in parts)
+    except (TypeError, ValueError):
+        raise ValueError(f'expected {expected}') from None
+    return x, y
+
+
+QUERY = Kind(_query, 'X,Y')
+"""A pixel of an image: ``'312,200'`` or two numbers."""
+
+
 def _overrides(value: Any) -> dict[str, Any] | tuple[str, ...]:
     return dict(value) if isinstance(value, Mapping) else tuple(value or ())
 

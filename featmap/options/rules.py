@@ -61,6 +61,16 @@ def _as_planes(pca: Any, components: int | None) -> bool:
     return said.get('as_rgb') is False or said.get('k', components) not in (None, 3)
 
 
+def _similar_to_what(run: Run) -> str | None:
+    if run.what.query is not None or 'similarity' not in reducers_in(run.what.channel_reduction):
+        return None
+    return f'similarity is to a pixel of the image: {written("query")} X,Y says which'
+
+
+SIMILAR_TO = Rule('query', _similar_to_what)
+"""Similarity is to something."""
+
+
 def with_option(name: str) -> Rule:
     """It says more of another option, which has to be given."""
 

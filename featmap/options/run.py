@@ -151,6 +151,8 @@ def _typed(values: Mapping[str, Any], place: str) -> dict[str, Any]:
     typed: dict[str, Any] = {}
     if values.get('channels') is not None and 'channel_reduction' not in values:
         typed['channel_reduction'] = 'channels'
+    elif values.get('query') is not None and 'channel_reduction' not in values:
+        typed['channel_reduction'] = 'similarity'
     for name, value in values.items():
         if name not in known:
             raise OptionError(_unknown(name, known, place))

@@ -4,6 +4,7 @@ from featmap.reducers.base import Chain, Reducer, build_reducer, reduce
 from featmap.reducers.channels import AsImage, Channels, SelectMax, TopK
 from featmap.reducers.factorization import NMF, KMeans
 from featmap.reducers.pca import PCA, Eigen
+from featmap.reducers.similarity import Similarity
 from featmap.reducers.statistics import L2, MeanAbs, PixelMax, SqueezeMean, Std, Sum
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     'PixelMax',
     'Reducer',
     'SelectMax',
+    'Similarity',
     'SqueezeMean',
     'Std',
     'Sum',

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from featmap.errors import OptionError, nearest
+from featmap.geometry import Spot
 from featmap.meaning import Meaning
 from featmap.registry import REDUCERS
 from featmap.structures import Reduction
@@ -36,7 +37,8 @@ class Reducer(ABC):
             features: (C, h, w), any float type. It is the layer's own memory: do not write to it.
             weights: (h, w) float32 on the same device, how much each cell counts in statistics: 0 on padding.
 
-        One with ``takes_meaning = True`` is also handed the :class:`featmap.meaning.Meaning` of the channels, by name.
+        One with ``takes_meaning = True`` is also handed the :class:`featmap.meaning.Meaning` of the channels, by name;
+        one with ``takes_spot = True`` the :class:`featmap.geometry.Spot` that is asked about, or None, as ``spot``.
         """
 
 
@@ -66,6 +68,11 @@ class Chain(Reducer):
 
     takes_meaning = True
 
+    @property
+    def takes_spot(self) -> bool:
+        """Whether a step answers to a queried pixel."""
+        return any(getattr(step, 'takes_spot', False) for step in self.steps)
+
     def shows(self, meaning: Meaning) -> bool:
         """Whether the first step makes anything of an output of this meaning."""
         return shows(self.steps[0], meaning)
@@ -85,10 +92,12 @@ class Chain(Reducer):
                 return step.dump()
         raise OptionError('none of the reducers has a basis')
 
-    def __call__(self, features: Tensor, weights: Tensor, meaning: Meaning | None = None) -> Reduction:
-        result = reduce(self.steps[0], features, weights, meaning)
+    def __call__(
+        self, features: Tensor, weights: Tensor, meaning: Meaning | None = None, spot: Spot | None = None
+    ) -> Reduction:
+        result = reduce(self.steps[0], features, weights, meaning, spot)
         for step in self.steps[1:]:
-            before, result = result, reduce(step, result.values, weights)
+            before, result = result, reduce(step, result.values, weights, None, spot)
             size = before.magnitude if result.magnitude is None else result.magnitude
             result = replace(result, channels=_traced(result.channels, before.channels), magnitude=size)
         return result
@@ -117,7 +126,7 @@ def build_reducer(name: Any, topk: int = 4, **options: Any) -> AnyReducer:
         name: A registered name, a config ``dict(type=..., ...)``, a list of them to apply in turn, or None for channels
             as they are.
         topk: For ``topk`` and with ``name`` None: how many channels; -1 or less draws a 1- or 3-channel map as it is.
-        **options: ``channels``, ``components`` and ``basis`` for the reducers that take them; None is not handed on.
+        **options: ``channels``, ``components``, ``basis`` and others for reducers that take them; None is left out.
 
     Raises:
         OptionError: for a name that is not registered, or arguments that the reducer does not take.
@@ -158,6 +167,7 @@ _ARGUMENTS = {
     'channels': {'channels': 'channels'},
     'pca': {'k': 'components', 'basis': 'basis'},
     'nmf': {'k': 'components'},
+    'similarity': {'stated': 'stated'},
     'kmeans': {'k': 'components'},
 }
 
@@ -173,7 +183,13 @@ def shows(reducer: AnyReducer, meaning: Meaning) -> bool:
     return reducer.shows(meaning) if hasattr(reducer, 'shows') else True
 
 
-def reduce(reducer: AnyReducer, features: Tensor, weights: Tensor, meaning: Meaning | None = None) -> Reduction:
+def reduce(
+    reducer: AnyReducer,
+    features: Tensor,
+    weights: Tensor,
+    meaning: Meaning | None = None,
+    spot: Spot | None = None,
+) -> Reduction:
     """Reduce (C, h, w) features and check what came out.
 
     The values are the reducer's own memory: the layer's may be overwritten by the next one.
@@ -183,14 +199,15 @@ def reduce(reducer: AnyReducer, features: Tensor, weights: Tensor, meaning: Mean
         features: (C, h, w).
         weights: (h, w), how much each cell counts.
         meaning: What the channels are, where the layer is a head; for reducers that take it.
+        spot: The cell that is asked about; for reducers that take it.
 
     Raises:
         OptionError: where the reducer returned something of another shape.
     """
-    if getattr(reducer, 'takes_meaning', False):
-        value = reducer(features, weights, meaning=meaning)  # type: ignore[call-arg]
-    else:
-        value = reducer(features, weights)
+    given = {'meaning': meaning, 'spot': spot}
+    value = reducer(
+        features, weights, **{n: each for n, each in given.items() if getattr(reducer, f'takes_{n}', False)}
+    )
     if isinstance(value, Tensor):
         planes = value[None] if value.ndim == 2 else value
         value = Reduction(planes, (None,) * (len(planes) if planes.ndim else 0))
