@@ -1,4 +1,4 @@
-"""See what a detector's layers respond to, drawn in the right place.
+"""See what a model's layers respond to, drawn in the right place.
 
 The names below load on first use, so that ``import featmap`` costs nothing.
 """
@@ -14,10 +14,12 @@ _EXPORTS = {
     'FeatMapVisualizer': 'featmap.visualizer',
     'FeatureMap': 'featmap.structures',
     'ImageGeometry': 'featmap.geometry',
+    'MODEL_SOURCES': 'featmap.registry',
     'REDUCERS': 'featmap.registry',
     'VISUALIZERS': 'featmap.registry',
     'load_maps': 'featmap.storage',
     'save_maps': 'featmap.storage',
+    'visualize': 'featmap.visualizing',
 }
 
 __all__ = ['__version__', *_EXPORTS]

@@ -53,6 +53,7 @@ FLOORS = [
     ['extractor'],
     ['building', 'learning'],
     ['inferencer'],
+    ['visualizing'],
     ['preview'],
     ['extras'],
     ['command'],

@@ -20,7 +20,7 @@ from featmap.models.unpickling import LeftOut
 from featmap.schema import SchemaError, many, maybe, record, text
 
 # Where training tools keep the weights, MMEngine's own first.
-_WEIGHT_KEYS = ('state_dict', 'model', 'model_state_dict', 'module')
+_WEIGHT_KEYS = ('state_dict', 'model', 'model_state_dict', 'module', 'net', 'ema', 'model_ema', 'state_dict_ema')
 _DATA_PARALLEL = 'module.'
 
 

@@ -1,0 +1,136 @@
+"""``Network``: any module with a preprocessing, and a reader of what it puts out."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from featmap.errors import ConfigError, FeatMapError, SourceError, first_line
+from featmap.models.checkpoint import Checkpoint, apply_weights
+from featmap.models.outputs import OutputReader
+from featmap.models.preprocessing import Preprocessing
+from featmap.models.protocol import AnyModel, Batch
+from featmap.structures import Detections
+from featmap.wording import option as written
+
+
+@dataclass(frozen=True)
+class NetworkBatch(Batch):
+    """Preprocessed images, with what else the preprocessing hands to the forward, by the names of its arguments."""
+
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Network(AnyModel):
+    """A module of any kind.
+
+    Args:
+        module: It is put on the device, in eval mode.
+        preprocessing: From an image to the network input and its geometry.
+        reader: Makes sense of what the forward returns.
+        device: Where the module runs.
+        checkpoint: Weights to put into it.
+        random_weights: Whether its weights mean nothing.
+        name: What it is called, for the provenance of saved maps.
+        weights_name: What its weights are called, where they are of no checkpoint.
+        amp: Run the forward under autocast: in float16 on CUDA, in bfloat16 elsewhere.
+        argument: Of the forward, which takes the network input.
+        settings: Further arguments of the forward.
+
+    Raises:
+        CheckpointError: where the checkpoint is of another architecture.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        preprocessing: Preprocessing,
+        reader: OutputReader,
+        *,
+        device: torch.device,
+        checkpoint: Checkpoint | None = None,
+        random_weights: bool = False,
+        name: str | None = None,
+        weights_name: str | None = None,
+        amp: bool = False,
+        argument: str | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.model = module
+        self.weights = None if checkpoint is None else apply_weights(module, checkpoint)
+        module.to(device)
+        module.eval()
+        self.device = device
+        self.preprocessing = preprocessing
+        self.classes = reader.classes
+        self.random_weights = random_weights
+        self.score_thr = reader.score_thr
+        self.amp = amp
+        self._reader = reader
+        self._argument = argument
+        self._settings = dict(settings or {})
+        self._accepted = _arguments(module)
+        # Convolutions are faster so on CPUs, elsewhere in half precision; a layer passes the layout of its input on.
+        self._channels_last = device.type == 'cpu' or amp
+        self._provenance = {
+            'config': name,
+            'checkpoint': checkpoint.source if checkpoint else weights_name,
+            'checkpoint_sha256': checkpoint.sha256 if checkpoint else None,
+        }
+
+    @property
+    def provenance(self) -> Mapping[str, str | None]:
+        """The names of the model and of its weights, and the hash of the checkpoint file."""
+        return self._provenance
+
+    def prepare(self, images: Sequence[np.ndarray], contiguous: bool = False) -> NetworkBatch:
+        """The network input for images, which are to come out of one size."""
+        items = [self.preprocessing(image) for image in images]
+        shapes = {tuple(item.tensor.shape) for item in items}
+        if len(shapes) > 1:
+            raise SourceError(f'images of one batch come out in several sizes: {sorted(shapes)}')
+        inputs = torch.stack([item.tensor for item in items]).to(self.device)
+        names = [name for name in items[0].extras if name in self._accepted]
+        extras = {name: torch.cat([item.extras[name] for item in items]).to(self.device) for name in names}
+        return NetworkBatch(self._laid_out(inputs, contiguous), tuple(item.geometry for item in items), extras)
+
+    def predict(
+        self, batch: Batch, recorder: AbstractContextManager[Any] | None = None
+    ) -> tuple[Detections, ...] | None:
+        """As of any model; an error of the forward, which is anyone's code, says what it was given."""
+        try:
+            return super().predict(batch, recorder)
+        except FeatMapError:
+            raise
+        except Exception as error:
+            size = '×'.join(map(str, batch.inputs.shape[1:]))
+            raise ConfigError(
+                f'{type(self.model).__name__} cannot take an input of {size}: {type(error).__name__}: '
+                f'{first_line(error)}; {written("input_size")} and {written("preprocess")} say what it is given'
+            ) from error
+
+    def _predict(self, batch: Batch) -> tuple[Detections, ...] | None:
+        assert isinstance(batch, NetworkBatch)
+        given = {**self._settings, **batch.extras}
+        with torch.no_grad(), self._autocast():
+            if self._argument is None:
+                output = self.model(batch.inputs, **given)
+            else:
+                output = self.model(**{self._argument: batch.inputs}, **given)
+        return replace(self._reader, score_thr=self.score_thr).read(output, batch.geometries)
+
+
+def _arguments(module: nn.Module) -> frozenset[str]:
+    """The names of what the forward takes."""
+    try:
+        parameters = inspect.signature(module.forward).parameters
+    except (TypeError, ValueError):  # of a module that is not Python's
+        return frozenset()
+    return frozenset(parameters)

@@ -1,0 +1,42 @@
+"""Modules that are built already."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from featmap.models.device import pick_device
+from featmap.models.network import Network
+from featmap.models.outputs import OutputReader
+from featmap.models.reading import DECLARING, classes_of, preprocessing_of, weights_of
+from featmap.models.source import ModelSource
+from featmap.options import Run
+from featmap.registry import MODEL_SOURCES
+
+
+@MODEL_SOURCES.register_module('memory')
+class MemorySource(ModelSource):
+    """A module, which is put into eval mode on the device; a checkpoint, if any, is loaded into it."""
+
+    kind = 'a module that is built already'
+    takes = DECLARING
+
+    def open(self, run: Run) -> Network:
+        """The module with its preprocessing."""
+        model = self.request.module
+        assert model is not None
+        return Network(
+            model,
+            preprocessing_of(run, model),
+            OutputReader(classes_of(run, model), score_thr=run.what.score_thr),
+            device=_device_of(model) if run.model.device is None else pick_device(run.model.device),
+            checkpoint=weights_of(run, self.request),
+            name=type(model).__name__,
+            amp=run.model.amp,
+        )
+
+
+def _device_of(model: nn.Module) -> torch.device:
+    """Where the module is: whoever built it has put it there."""
+    first = next(model.parameters(), None)
+    return pick_device(None) if first is None else first.device

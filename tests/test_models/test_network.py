@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from featmap import FeatMapInferencer
+from featmap.errors import ConfigError, OptionError, SourceError
+from featmap.models.network import Network
+from featmap.models.outputs import OutputReader
+from featmap.models.preprocessing import Declared, Preprocessing
+
+CPU = torch.device('cpu')
+IMAGE = np.zeros((40, 80, 3), np.uint8)
+
+
+class Answering(nn.Module):
+    """Puts out what it was made with, and keeps what it was given."""
+
+    def __init__(self, answer=None):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 3, 2, 1)
+        self.answer, self.given = answer, {}
+
+    def forward(self, pixels, mask=None, deep=False):
+        self.given = {'pixels': pixels, 'mask': mask, 'deep': deep}
+        self.conv(pixels)
+        return self.answer
+
+
+class Viewing(nn.Module):
+    """Cannot take channels last in memory."""
+
+    def forward(self, x):
+        return x.view(x.shape[0], -1).sum(dim=1, keepdim=True)
+
+
+def network(model, preprocessing=None, classes=(), **options):
+    preprocessing = preprocessing or Preprocessing(Declared(32))
+    return Network(model, preprocessing, OutputReader(classes, task='classification'), device=CPU, **options)
+
+
+def test_a_batch_and_where_its_images_lie():
+    batch = network(Answering()).prepare([IMAGE, np.zeros((32, 32, 3), np.uint8)])
+    assert batch.inputs.shape == (2, 3, 32, 32)
+    assert batch.inputs.is_contiguous(memory_format=torch.channels_last)
+    assert network(Answering()).prepare([IMAGE], contiguous=True).inputs.is_contiguous()
+    assert [place.scale for place in batch.geometries] == [(0.4, 0.4), (1.0, 1.0)]
+    assert batch.geometries[0].offset == (0, 8)
+
+
+def test_images_that_come_out_unlike():
+    as_it_is = Preprocessing(lambda image: torch.from_numpy(image).permute(2, 0, 1).float())
+    with pytest.raises(SourceError, match=r'come out in several sizes: \[\(3, 32, 32\), \(3, 40, 80\)\]'):
+        network(Answering(), as_it_is).prepare([IMAGE, np.zeros((32, 32, 3), np.uint8)])
+
+
+def test_what_is_found_is_read():
+    found = network(Answering(torch.tensor([[0.0, np.log(3.0)]])), classes=('cat', 'dog'))
+    (best,) = found.predict(found.prepare([IMAGE]))
+    assert best.classification.labels.tolist() == [1, 0]
+    np.testing.assert_allclose(best.classification.scores, [0.75, 0.25], rtol=1e-6)
+
+
+def test_an_output_that_is_not_known_is_none():
+    silent = network(Answering('what?'))
+    assert silent.predict(silent.prepare([IMAGE])) is None
+
+
+def test_arguments_of_the_forward():
+    masked = Preprocessing(
+        lambda image: {
+            'pixel_values': torch.from_numpy(np.array(image)).permute(2, 0, 1).float()[None],
+            'mask': torch.ones(1, 40, 80),
+            'unknown': torch.ones(1),
+        }
+    )
+    model = Answering()
+    named = network(model, masked, argument='pixels', settings={'deep': True})
+    named.predict(named.prepare([IMAGE]))
+    assert model.given['mask'].shape == (1, 40, 80)
+    assert model.given['deep'] is True
+    assert model.given['pixels'].shape == (1, 3, 40, 80)
+
+
+def test_a_layer_that_wants_the_default_layout():
+    shy = network(Viewing())
+    batch = shy.prepare([IMAGE])
+    assert not batch.inputs.is_contiguous()
+    assert shy.predict(batch) is not None
+    assert shy.prepare([IMAGE]).inputs.is_contiguous()
+
+
+def test_half_precision():
+    model = Answering()
+    kinds = []
+    model.conv.register_forward_hook(lambda module, inputs, output: kinds.append(output.dtype))
+    for amp in (False, True):
+        half = network(model, amp=amp)
+        half.predict(half.prepare([IMAGE]))
+    assert kinds == [torch.float32, torch.bfloat16]
+
+
+def test_an_error_of_the_forward_says_what_it_was_given():
+    class Failing(nn.Module):
+        def forward(self, x):
+            raise AssertionError("Input height (32) doesn't match model (224).\nmore")
+
+    failing = network(Failing())
+    with pytest.raises(
+        ConfigError, match=r'^Failing cannot take an input of 3×32×32: AssertionError: Input.*\(224\)\.; '
+    ):
+        failing.predict(failing.prepare([IMAGE]))
+
+
+def test_weights_go_into_the_model(tmp_path):
+    model = nn.Sequential(nn.Conv2d(3, 2, 1))
+    torch.save(
+        {'model': {f'module.{name}': value + 1 for name, value in model.state_dict().items()}}, tmp_path / 'w.pth'
+    )
+    before = model[0].weight.detach().clone()
+    vis = FeatMapInferencer(None, tmp_path / 'w.pth', model=model, target_layers='0', input_size=16)
+    assert torch.equal(vis.model[0].weight, before + 1)
+    assert vis.detector.weights.loaded == ('0.weight', '0.bias')
+    assert vis.detector.provenance['checkpoint'] == str(tmp_path / 'w.pth')
+    assert not vis.detector.random_weights
+
+
+class TestMemory:
+    def test_it_stays_where_it_is_and_says_whose_weights(self):
+        vis = FeatMapInferencer(model=Answering(), target_layers='conv', input_size=(32, 64))
+        result = vis(IMAGE)
+        assert result.predictions is None
+        assert result.maps[0].shape == (2, 16, 32)
+        assert 'random' not in result.rendering.panels[1].label
+        assert vis.detector.provenance['config'] == 'Answering'
+
+    @pytest.mark.filterwarnings('error')
+    def test_a_size_that_the_model_knows(self):
+        model = Answering()
+        model.image_size = 48
+        assert FeatMapInferencer(model=model, target_layers='conv', resize='stretch')(IMAGE).maps[0].shape == (
+            2,
+            24,
+            24,
+        )
+
+    def test_what_is_taken_for_granted_is_said(self):
+        with pytest.warns(UserWarning, match='letterboxed to 224x224 .* preprocess, input_size, .* say'):
+            FeatMapInferencer(model=Answering(), target_layers='conv')
+
+    def test_names_of_classes(self):
+        model = Answering(torch.tensor([[2.0, 1.0]]))
+        model.names = {0: 'cat', 1: 'dog'}
+        vis = FeatMapInferencer(model=model, target_layers='conv', input_size=16)
+        assert vis(IMAGE).predictions.classification.labels.tolist() == [0, 1]
+        named = FeatMapInferencer(model=model, target_layers='conv', input_size=16, classes=['a', 'b'])
+        assert named(IMAGE).predictions.classes == ('a', 'b')
+
+    def test_arguments_are_for_factories(self):
+        with pytest.raises(OptionError, match='model_args has no effect on a module that is built already'):
+            FeatMapInferencer(model=Answering(), model_args={'width': 3})

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import featmap
+from featmap.errors import FeatMapError
+
+IMAGE = np.zeros((40, 80, 3), np.uint8)
+
+
+@pytest.fixture
+def net():
+    return nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.BatchNorm2d(4), nn.ReLU())
+
+
+def preprocess(image):
+    return torch.from_numpy(np.asarray(image)[:, ::-1].copy()).permute(2, 0, 1) / 255
+
+
+def test_one_line_for_a_module_and_an_image(net):
+    image = IMAGE.copy()
+    image[10:14, 60:64] = 255
+    nn.init.constant_(net[0].weight, 1.0)
+    result = featmap.visualize(net, image, [net[0], '2'], preprocess=preprocess, channel_reduction='squeeze_mean')
+    assert [item.name for item in result.maps] == ['0', '2']
+    assert result.maps[0].geometry.flip == (True, False)
+    row, column = np.unravel_index(result.maps[0].values[0].argmax(), (20, 40))
+    assert 4 <= row <= 7
+    assert 39 - 32 <= column <= 39 - 29  # mirrored, as the network sees it
+    heat = result.image[:, result.rendering.panels[1].x :]
+    assert result.image.dtype == np.uint8
+    assert heat.shape[1] > 80
+
+
+def test_the_mode_of_each_part_is_kept(net):
+    net.train()
+    net[1].eval()
+    featmap.visualize(net, IMAGE, '0', input_size=32)
+    assert (net.training, net[0].training, net[1].training) == (True, True, False)
+    with pytest.raises(FeatMapError):
+        featmap.visualize(net, IMAGE, 'attic', input_size=32)
+    assert (net.training, net[0].training, net[1].training) == (True, True, False)
+    assert not any(part._forward_hooks for part in net.modules())
+
+
+def test_several_images(net):
+    assert len(featmap.visualize(net, [IMAGE, IMAGE], '0', input_size=32)) == 2
+
+
+def test_what_is_no_module():
+    with pytest.raises(FeatMapError, match='str was given as the model: expected'):
+        featmap.visualize('resnet', IMAGE)
