@@ -12,7 +12,6 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy import ndimage
 
 from featmap.geometry import Offset, Place
 
@@ -59,6 +58,8 @@ class MirrorShift:
         """
         if straight.shape != mirrored.shape or straight.shape[1] < _FEWEST or straight.shape[0] < _BANDS:
             return
+        from scipy import ndimage  # a third of a second, which only calibration pays for
+
         scale = max(float(straight.std() + mirrored.std()) / 2, 1e-12)
         one, other = (
             ndimage.gaussian_filter(((plane - plane.mean()) / scale).astype(np.float64), _SMOOTH, mode='nearest')
