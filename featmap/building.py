@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from mmengine.registry import VISBACKENDS, Registry
 
 from featmap.errors import OptionError, nearest
 from featmap.options import DRAWING, Run
-from featmap.reducers import build_reducer
+from featmap.reducers import PCA, build_reducer
 from featmap.reducers.base import AnyReducer
 from featmap.registry import VISUALIZERS
 from featmap.visualizer import FeatMapVisualizer
@@ -31,6 +32,14 @@ def reducer_of(options: Run) -> AnyReducer:
         abs=what.abs or None,
         stated=options.scale.norm == 'map' and not options.scale.symmetric,
     )
+
+
+def components_of(options: Run, panels: Sequence[str]) -> AnyReducer | None:
+    """What makes the panels of ``pca`` beside the maps of a run; None where none are drawn, or the maps are such."""
+    if 'pca' not in panels:
+        return None
+    own = reducer_of(options)
+    return None if isinstance(own, PCA) and own.as_rgb else build_reducer('pca', basis=options.what.basis)
 
 
 def reducer_label(options: Run) -> str:

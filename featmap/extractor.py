@@ -30,7 +30,7 @@ from featmap.wording import option as written
 
 @dataclass(frozen=True)
 class _Reduced:
-    """What a hook keeps of one map: where, what it means, planes, shape, type, cells, and all of it where wanted."""
+    """What a hook keeps of one map: where, what it means, planes, shape, type, cells; more where wanted."""
 
     path: str
     meaning: Meaning
@@ -38,6 +38,7 @@ class _Reduced:
     shape: tuple[int, int, int]
     dtype: torch.dtype
     cells: Cells
+    pca: Reduction | None
     features: Tensor | None
 
 
@@ -53,6 +54,7 @@ class MapExtractor:
         keep_features: Whether to keep the full (C, h, w) of each map too, on the host.
         calibrated: Whether maps are placed by what :meth:`mirror` measures, or else shows of the first image.
         query: X,Y in pixels of the original, which reducers that take a spot are asked about; None for none.
+        pca: What makes the picture of components that goes with each map, in the same forward; None for none.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class MapExtractor:
         keep_features: bool = False,
         calibrated: bool = False,
         query: tuple[float, float] | None = None,
+        pca: AnyReducer | None = None,
     ) -> None:
         self.detector = detector
         self.reducer = reducer
@@ -73,6 +76,7 @@ class MapExtractor:
         self.keep_features = keep_features
         self.calibrated = calibrated
         self.query = query
+        self._pca = pca
         self.targets: list[Target] = resolve(detector.model, names)
         self._meanings = detector.meanings()
         self._check_names()
@@ -206,9 +210,10 @@ class MapExtractor:
                 spot = spot_of(self._batch.geometries[0], self.query, shape[1:], cells)
             try:
                 reduction = reduce(self.reducer, features, weights, meaning, spot)
+                pca = None if self._pca is None else reduce(self._pca, features, weights, meaning)
             except (OptionError, DrawError) as error:
                 raise type(error)(f'{target.name}{path}: {error}') from error
-            reduced.append(_Reduced(path, meaning.bare(), reduction, shape, features.dtype, cells, kept))
+            reduced.append(_Reduced(path, meaning.bare(), reduction, shape, features.dtype, cells, pca, kept))
         return reduced
 
     def _observe(self, target: Target, output: Any) -> list[_Reduced]:
@@ -245,32 +250,43 @@ class MapExtractor:
     def _feature_maps(self, recorder: ActivationRecorder, geometry: ImageGeometry) -> Iterator[FeatureMap]:
         for record in recorder.records:
             for item in record.value:
-                channels = item.reduction.channels
-                channels = tuple(channels.tolist()) if isinstance(channels, Tensor) else tuple(channels)
-                values = item.reduction.values.cpu().numpy()
+                of_layer = {
+                    'layer': record.target.name,
+                    'shape': item.shape,
+                    'stride': item.cells.stride,
+                    'geometry': geometry,
+                    'path': item.path,
+                    'call': record.call,
+                    'calls': recorder.calls(record.target),
+                    'meaning': item.meaning.label,
+                    'note': 'random weights' if self.detector.random_weights else '',
+                    'offset': item.cells.offset,
+                    'stride_known': item.cells.known,
+                    'query': None if self.query is None else position_of(self.query),
+                }
                 yield FeatureMap(
-                    values=values,
-                    layer=record.target.name,
-                    shape=item.shape,
-                    stride=item.cells.stride,
-                    geometry=geometry,
-                    path=item.path,
-                    call=record.call,
-                    calls=recorder.calls(record.target),
-                    reducer=self.label,
-                    channels=channels,
-                    kind=item.reduction.kind,
-                    names=item.reduction.names or _described(item.reduction.kind, channels, item.meaning),
-                    ranges=item.reduction.ranges,
-                    meaning=item.meaning.label,
-                    why=reasons(item.reduction),
-                    note='random weights' if self.detector.random_weights else '',
-                    noise=noise_of(item.reduction, values, item.shape[0], item.dtype),
+                    **_shown(item, item.reduction, self.label),
+                    **of_layer,
                     features=None if item.features is None else _to_numpy(item.features),
-                    offset=item.cells.offset,
-                    stride_known=item.cells.known,
-                    query=None if self.query is None else position_of(self.query),
+                    pca=None if item.pca is None else FeatureMap(**_shown(item, item.pca, 'pca'), **of_layer),
                 )
+
+
+def _shown(item: _Reduced, reduction: Reduction, label: str) -> dict[str, Any]:
+    """What a reduction makes of a map, on the host: the fields of a FeatureMap."""
+    channels = reduction.channels
+    channels = tuple(channels.tolist()) if isinstance(channels, Tensor) else tuple(channels)
+    values = reduction.values.cpu().numpy()
+    return {
+        'values': values,
+        'reducer': label,
+        'channels': channels,
+        'kind': reduction.kind,
+        'names': reduction.names or _described(reduction.kind, channels, item.meaning),
+        'ranges': reduction.ranges,
+        'why': reasons(reduction),
+        'noise': noise_of(reduction, values, item.shape[0], item.dtype),
+    }
 
 
 def _described(kind: str, channels: tuple[int | None, ...], meaning: Meaning) -> tuple[str, ...]:

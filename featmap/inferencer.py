@@ -13,7 +13,7 @@ import numpy as np
 from mmengine.config import Config
 from torch import nn
 
-from featmap.building import reducer_label, reducer_of, visualizer_of
+from featmap.building import components_of, reducer_label, reducer_of, visualizer_of
 from featmap.default_layers import Default, choose
 from featmap.errors import FeatMapWarning, OptionError
 from featmap.extractor import MapExtractor
@@ -110,6 +110,7 @@ class FeatMapInferencer:
             self._keep_features,
             calibrated=what.placement == 'calibrated',
             query=what.query,
+            pca=components_of(self.options, self.visualizer.look.panels),
         )
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +41,7 @@ class Result:
     """
 
     name: str
-    renderings: tuple[Rendering, ...]
+    renderings: Sequence[Rendering]
     maps: tuple[FeatureMap, ...]
     predictions: Detections | None
     original: np.ndarray

@@ -54,6 +54,17 @@ _map = record(
         'stride_known': flag,
         'offset': many(number(-_MOST, _MOST), 2),
         'query': maybe(many(number(0, _MOST), 2)),
+        'pca': maybe(
+            record(
+                {
+                    'channels': many(maybe(whole(0, _MOST)), 3),
+                    'names': many(text()),
+                    'fixed_ranges': many(_range),
+                    'noise': many(number(0)),
+                    'values': text(),
+                }
+            )
+        ),
     },
 )
 

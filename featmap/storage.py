@@ -9,27 +9,26 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import math
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from featmap.arrays import DATA_SUFFIXES, pack, sidecar_of, to_array, unpack
+from featmap.arrays import DATA_SUFFIXES, pack, sidecar_of, unpack
 from featmap.errors import DrawError, GeometryError, OptionError, OutputError, SourceError, first_line, nearest
-from featmap.geometry import ImageGeometry
 from featmap.matching import match
 from featmap.options import DRAWING, Run
-from featmap.rendering.normalize import Range, value_range
+from featmap.rendering.normalize import Range
 from featmap.schema import SchemaError, described
 from featmap.sidecar import SIDECAR, plain
 from featmap.sources import Source
+from featmap.stored_maps import map_entry, map_of
 from featmap.stored_results import results_entry, results_of, truth_entry, truth_of
-from featmap.structures import MOST_GROUPS, Detections, FeatureMap, GroundTruth, Rendering
+from featmap.structures import Detections, FeatureMap, GroundTruth, Rendering
 from featmap.version import __version__
 from featmap.visualizer import FeatMapVisualizer
 from featmap.writing import atomic_write, write_atomically
@@ -37,7 +36,6 @@ from featmap.writing import atomic_write, write_atomically
 FORMAT = 'featmap maps'
 _MOST_SIDECAR_BYTES = 64 << 20
 VERSION = 2
-_TOLD = ('meaning', 'noise', 'why', 'note', 'query')  # entries that files of old lack
 LOOK = DRAWING
 """The settings that a picture is drawn with again."""
 
@@ -88,7 +86,7 @@ class SavedImage:
         """
         return self.draw_sheets(image, **look)[0]
 
-    def draw_sheets(self, image: np.ndarray | str | Path | None = None, **look: Any) -> tuple[Rendering, ...]:
+    def draw_sheets(self, image: np.ndarray | str | Path | None = None, **look: Any) -> Sequence[Rendering]:
         """As :meth:`draw`, but every page; there are several where a layer has very many planes."""
         for name in look:
             if name not in LOOK:
@@ -150,7 +148,7 @@ def save_maps(path: str | os.PathLike[str], saved: SavedImage, features: bool = 
     if path.suffix.lower() not in DATA_SUFFIXES:
         raise OutputError(f'{str(path)!r}: raw maps are written as {" or ".join(DATA_SUFFIXES)}, got {path.suffix!r}')
     arrays: dict[str, np.ndarray] = {}
-    entries = [_map_entry(item, f'map{number}', arrays, features) for number, item in enumerate(saved.maps)]
+    entries = [map_entry(item, f'map{number}', arrays, features) for number, item in enumerate(saved.maps)]
     detections = results_entry(saved.detections, arrays)
     data = pack(path, arrays)
     height, width = saved.image_shape
@@ -237,34 +235,6 @@ def _read(path: Path, most: int = 1 << 40) -> bytes:
         raise SourceError(f'{str(path)!r} cannot be read: {error.strerror or first_line(error)}') from error
 
 
-def _map_entry(item: FeatureMap, key: str, arrays: dict[str, np.ndarray], features: bool) -> dict[str, Any]:
-    arrays[key] = to_array(item.values)
-    if features:
-        if item.features is None:
-            raise OutputError(f'{item.name} holds no features: make the maps with keep_features=True')
-        arrays[f'{key}_features'] = to_array(item.features)
-    ranges = [value_range(plane) for plane in item.content]
-    return {
-        'layer': item.layer,
-        'call': item.call,
-        'calls': item.calls,
-        'path': item.path,
-        'shape': item.shape,
-        'stride': item.stride,
-        'stride_known': item.stride_known,
-        'offset': item.offset,
-        'reducer': item.reducer,
-        'kind': item.kind,
-        'channels': item.channels,
-        'names': item.names,
-        'value_ranges': [r and (r.low, r.high) for r in ranges],
-        'fixed_ranges': item.ranges,
-        **{name: getattr(item, name) for name in _TOLD},
-        'geometry': asdict(item.geometry),
-        'arrays': {'values': key, 'features': f'{key}_features' if features else None},
-    }
-
-
 def _restored(content: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> SavedImage:
     image, run = content['image'], content['run_range']
     shape = (image['height'], image['width'])
@@ -272,45 +242,9 @@ def _restored(content: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Save
         image['name'],
         image['location'],
         shape,
-        tuple(_feature_map(entry, arrays) for entry in content['maps']),
+        tuple(map_of(entry, arrays) for entry in content['maps']),
         results_of(content['detections'], arrays, shape),
         dict(content['provenance']),
         run,
         truth_of(content.get('ground_truth')),
     )
-
-
-def _feature_map(entry: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> FeatureMap:
-    keys, shape, values = entry['arrays'], entry['shape'], arrays[entry['arrays']['values']]
-    if values.dtype.kind != 'f' or values.shape != (len(entry['channels']), *shape[1:]):
-        raise ValueError(
-            f'{values.dtype} {values.shape} for {len(entry["channels"])} planes of a layer of {shape}, expected floats'
-        )
-    if entry['kind'] == 'image' and len(values) not in (1, 3):
-        raise ValueError(f'a picture of {len(values)} planes, expected 1 or 3')
-    if entry['kind'] == 'segments' and not ((values >= 0) & (values < MOST_GROUPS) | np.isnan(values)).all():
-        raise ValueError(f'groups of other numbers than 0 to {MOST_GROUPS - 1}')
-    if len(entry['fixed_ranges']) not in (0, len(values)) or any(
-        len(entry.get(name, ())) not in (0, len(values)) for name in ('noise', 'why')
-    ):
-        raise ValueError(f'ranges, rounding or reasons of another number of planes than {len(values)}')
-    return FeatureMap(
-        values=values,
-        shape=shape,
-        stride=_numbers(entry['stride']),
-        geometry=ImageGeometry(**entry['geometry']),
-        channels=entry['channels'],
-        names=entry['names'],
-        ranges=tuple(_numbers(pair) for pair in entry['fixed_ranges']),
-        features=None if keys['features'] is None else arrays[keys['features']],
-        offset=_numbers(entry.get('offset', (0, 0))),
-        stride_known=bool(entry.get('stride_known', True)),
-        query=None if entry.get('query') is None else _numbers(entry['query']),
-        **{name: entry[name] for name in _TOLD if name in entry and name != 'query'},
-        **{name: entry[name] for name in ('layer', 'path', 'call', 'calls', 'reducer', 'kind')},
-    )
-
-
-def _numbers(pair: Any) -> tuple[float, float]:
-    low, high = (math.nan if number is None else float(number) for number in pair)
-    return low, high

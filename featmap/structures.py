@@ -81,6 +81,7 @@ class FeatureMap:
             Whole numbers are cells that convolutions without padding took away; a fraction is measured.
         stride_known: Whether the stride comes of the operations that made the map, and not of its size.
         query: The position in the original, ``(x, y)``, that was asked about and is marked; None for none.
+        pca: The same output as the picture of its three leading components; None where it was not asked for.
     """
 
     values: np.ndarray
@@ -104,6 +105,7 @@ class FeatureMap:
     offset: Offset = (0.0, 0.0)
     stride_known: bool = True
     query: tuple[float, float] | None = None
+    pca: FeatureMap | None = None
 
     def __post_init__(self) -> None:
         wrong = self._wrong()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,21 +21,17 @@ from featmap.registry import VISUALIZERS
 from featmap.rendering.budget import fitting
 from featmap.rendering.colors import background_for, color_table, opacity_over
 from featmap.rendering.fonts import chosen_font, open_font
-from featmap.rendering.legend import add_legend, entries_of
-from featmap.rendering.masks import draw_results
 from featmap.rendering.mmengine_picture import draw_as_mmengine
 from featmap.rendering.normalize import Range
-from featmap.rendering.panels import Look, frame_of, panels_of, sizes_of
-from featmap.rendering.query import draw_query
+from featmap.rendering.panels import Look, components_of, sizes_of
 from featmap.rendering.scales import scales_of
-from featmap.rendering.text import SEPARATOR
-from featmap.rendering.tile import Cell, tile
-from featmap.rendering.truth import draw_match
+from featmap.sheets import Drawing, Layout, Pages, planes_of
 from featmap.structures import Detections, FeatureMap, Rendering, check_drawable
 
 _PLANES_A_PAGE, _LARGE_PLANES = 64, 32  # the most in a picture, and the most that are as large as elsewhere
 _MMENGINE = ('save_dir', 'fig_save_cfg', 'fig_show_cfg')  # options of its Visualizer, beside the positional ones
-_PAGE_PANEL = 320  # pixels of the longer side
+_PAGE_PANEL, _LEAST_PANEL = 320, 240  # pixels of the longer side; of a map of more planes than
+_MOST_PLANES = 512
 
 
 @VISUALIZERS.register_module()
@@ -83,6 +79,7 @@ class FeatMapVisualizer(Visualizer):
             look.interpolation,
             look.grid,
             look.font,
+            look.panels,
         )
         if look.font is not None:
             open_font(os.path.expanduser(look.font))  # a slip should not cost an image
@@ -117,12 +114,12 @@ class FeatMapVisualizer(Visualizer):
         Raises:
             DrawError: where a map holds no finite value on the image, or belongs to an image of another size.
         """
-        check_drawable(image, maps, detections)
+        self._check(image, maps, detections)
         if scales is None:
             scales = scales_of(maps, self.look.norm, run)
         view = self.view(image, detections, maps, plain=1 if match is None else 2)
-        with chosen_font(self.look.font):
-            return self._draw(image, maps, scales, detections, self._head(title, image, maps, view), view, match)
+        head = self._head(title, image, maps, view)
+        return self._draw(Drawing(image, view, self.look, detections, match), maps, scales, head)
 
     def view(
         self,
@@ -145,7 +142,8 @@ class FeatMapVisualizer(Visualizer):
         view = View.of(image.shape[:2], min(sizes, default=None), window)
         if self.settings['panel_size'] is not None or longest is not None:
             return view
-        heats = sum(len(item) if item.kind in ('heat', 'concepts') else 1 for item in maps)
+        rows = sum(len(item) if item.kind in ('heat', 'concepts') else 1 for item in maps)
+        heats = rows * max(len(self.look.panels), 1)
         while True:
             size = max(view.shape)
             fits = fitting(view.picture(image), heats, self.look, view.image_shape, plain)
@@ -161,43 +159,10 @@ class FeatMapVisualizer(Visualizer):
         return [title, sizes, f'{self.crop.name} {left},{top} – {right},{bottom}, ×{1 / view.step[0]:.3g}']
 
     def _draw(
-        self,
-        image: np.ndarray,
-        maps: Sequence[FeatureMap],
-        scales: Sequence[Sequence[Range]],
-        detections: Detections | None,
-        head: list[str],
-        view: View,
-        match: Match | None = None,
+        self, drawing: Drawing, maps: Sequence[FeatureMap], scales: Sequence[Sequence[Range]], head: Sequence[str]
     ) -> Rendering:
-        original = view.picture(image, self.look.interpolation == 'linear')
-        beside = []
-        if match is not None:
-            parts = ['ground truth', match.count, *([] if view.is_whole else ['in the whole image'])]
-            beside = [Cell(draw_match(original, match, view), SEPARATOR.join(parts))]
-        backdrop = self.look.backdrop(original)
-        colors = self.look.bar(backdrop) if self.colorbar else None
-        seen = None if detections is None else detections.seen(view)
-        if detections is not None and seen is not None:
-            original = draw_results(original, seen)
-            head = [*head, detections.count_in(view)]
-        for position in dict.fromkeys(item.query for item in maps if item.query):
-            original = draw_query(original, position, view)
-        groups = []
-        for item, ranges in zip(maps, scales):
-            item.check_image(image)
-            cells = []
-            for number, panel in enumerate(panels_of(backdrop, item, ranges, self.look, view)):
-                picture = panel.image
-                if seen is not None:
-                    picture = draw_results(picture, seen, full=False)
-                if item.query:
-                    picture = draw_query(picture, item.query, view)
-                bar = colors if panel.scale else None
-                cells.append(Cell(picture, panel.label, bar, panel.scale, frame_of(item, number)))
-            groups.append(cells)
-        rendering = tile(Cell(original, SEPARATOR.join(head)), groups, self.arrangement, self.labels, beside)
-        return add_legend(rendering, entries_of(seen)) if seen is not None and self.labels else rendering
+        with chosen_font(self.look.font):
+            return drawing.page(maps, scales, head, Layout(self.arrangement, self.labels, self.colorbar))
 
     def draw_sheets(
         self,
@@ -207,40 +172,47 @@ class FeatMapVisualizer(Visualizer):
         title: str = 'image',
         run: Range | None = None,
         match: Match | None = None,
-    ) -> tuple[Rendering, ...]:
-        """As :meth:`draw_maps`, but a map of many planes gets pages of its own, with panels up to 320 pixels.
+    ) -> Sequence[Rendering]:
+        """As :meth:`draw_maps`, but a map of many planes gets pages of its own, with small panels.
 
         Many are more than a page holds, which is what the arrangement has places for, else 64; or more than 32, where
-        no panel size is set. The other maps, if any, share the first page.
+        no panel size is set. Panels are then up to 320 pixels, of over 512 planes 240. The other maps, if any, share
+        the first page. Several pages are drawn one by one, as they are asked for.
         """
-        check_drawable(image, maps, detections)
-        limit = self.arrangement[0] * self.arrangement[1] if self.arrangement else _PLANES_A_PAGE
-        many = limit if self.settings['panel_size'] is not None else min(limit, _LARGE_PLANES)
+        self._check(image, maps, detections)
+        columns = max(len(self.look.panels), 1)
+        limit, many = self._limits(columns)
         if all(len(item) <= many for item in maps):
             return (self.draw_maps(image, maps, detections, title, run, match=match),)
         # Found once: a range that is shared is shared by all pages.
         scales = scales_of(maps, self.look.norm, run)
         small = [index for index, item in enumerate(maps) if len(item) <= many]
-        pages = []
+        draws: list[Callable[[], Rendering]] = []
         if small or match is not None:
             few, theirs = [maps[index] for index in small], [scales[index] for index in small]
-            pages = [self.draw_maps(image, few, detections, title, run, theirs, match)]
-        view = self.view(image, detections, longest=_PAGE_PANEL)
+            draws.append(partial(self.draw_maps, image, few, detections, title, run, theirs, match))
+        longest = _PAGE_PANEL if max(map(len, maps)) <= _MOST_PLANES else _LEAST_PANEL
+        view = self.view(image, detections, longest=longest)
         head = self._head(title, image, maps, view)
+        drawing = Drawing(image, view, self.look)
         for item, ranges in zip(maps, scales):
-            if len(item) <= many:
-                continue
-            for first in range(0, len(item), limit):
+            for first in range(0, len(item) if len(item) > many else 0, limit):
                 chosen = slice(first, first + limit)
-                part = replace(
-                    item, values=item.values[chosen], channels=item.channels[chosen], names=item.names[chosen],
-                    ranges=item.ranges[chosen],
-                    noise=item.noise[chosen],
-                    why=item.why[chosen],
-                )  # fmt: skip
-                with chosen_font(self.look.font):
-                    pages.append(self._draw(image, [part], [ranges[chosen]], None, head, view))
-        return tuple(pages)
+                draws.append(partial(self._draw, drawing, [planes_of(item, chosen)], [ranges[chosen]], head))
+        return (draws[0](),) if len(draws) == 1 else Pages(draws)
+
+    def _check(self, image: Any, maps: Any, detections: Any) -> None:
+        check_drawable(image, maps, detections)
+        for item in maps:
+            item.check_image(image)
+            if 'pca' in self.look.panels:
+                components_of(item)
+
+    def _limits(self, columns: int) -> tuple[int, int]:
+        """The most planes that a page holds, and the most of a map that needs no page of its own."""
+        limit = self.arrangement[0] * self.arrangement[1] if self.arrangement else _PLANES_A_PAGE
+        many = limit if self.settings['panel_size'] is not None else min(limit, _LARGE_PLANES)
+        return max(limit // columns, 1), max(many // columns, 1)
 
     def add_maps(
         self,

@@ -57,7 +57,9 @@ def assert_same_array(found: np.ndarray | None, expected: np.ndarray | None) -> 
 def assert_same_map(found: FeatureMap, expected: FeatureMap) -> None:
     for field in dataclasses.fields(FeatureMap):
         one, other = getattr(found, field.name), getattr(expected, field.name)
-        if field.name in ('values', 'features'):
+        if field.name == 'pca' and one is not None and other is not None:
+            assert_same_map(one, other)
+        elif field.name in ('values', 'features'):
             assert_same_array(one, other)
         else:
             assert (repr(one), one) == (repr(other), other), field.name

@@ -135,6 +135,7 @@ def test_the_sidecar_tells_all_of_it(tmp_path):
     assert content['detections'] == {
         'classes': ['cat', 'dog'], 'boxes': [[1.0, 2.0, 3.5, 4.0]], 'scores': [0.5], 'labels': [1],
         'palette': [], 'kind': 'detection', 'boxed': True, 'undrawn': [], 'masks': False, 'segments': None,
+        'classification': None,
     }  # fmt: skip
     assert content['provenance'] == {
         **provenance, 'checkpoint': 'c.pth', 'settings': {'alpha': 0.5, 'arrangement': [2, 3], 'odd': None},

@@ -39,6 +39,7 @@ def record_of(vis: FeatMapInferencer, result: Result) -> SavedImage:
         {'channel_reduction': 'l2', 'panel_size': 200, 'background': 'none', 'colorbar': True},
         {'channel_reduction': 'nmf', 'components': 3, 'boxes': False},
         {'channel_reduction': 'kmeans', 'components': 4},
+        {'channel_reduction': None, 'topk': 2, 'panels': ('pca', 'grey', 'overlay'), 'colorbar': True},
     ],
     ids=lambda options: ' '.join(map(str, options.values())),
 )
@@ -114,3 +115,15 @@ def test_what_labels_say_is_said_again(tmp_path):
     labels = [panel.label for panel in again.draw(PICTURE).panels]
     assert labels == [panel.label for panel in saved.draw(PICTURE).panels]
     assert labels[2].startswith('neck · channel 3 · topk: sum of |x| 5 · 64×12×12 · stride 8 · random weights · ')
+
+
+def test_columns_can_be_chosen_again_but_for_components_that_were_not_saved(tmp_path):
+    vis = FeatMapInferencer(CONFIG, CHECKPOINT, device='cpu', target_layers=['neck[2]'], boxes=False)
+    result = vis(str(IMAGE))
+    saved = round_trip(tmp_path, record_of(vis, result))
+    assert [panel.label.rpartition(' · ')[2] for panel in saved.draw(panels=['heat', 'grey']).panels[1:]] == [
+        'heat',
+        'grey',
+    ]
+    with pytest.raises(DrawError, match='holds no components to draw as pca'):
+        saved.draw(panels=['pca'])

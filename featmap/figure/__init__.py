@@ -18,7 +18,7 @@ from featmap.errors import OptionError, OutputError
 from featmap.figure.marks import Marks
 from featmap.figure.sheet import GAP, MARGIN, Caption, Sheet
 from featmap.figure.style import SMALLEST, AnyStyle, Type, applied, settings_of, side_by_side
-from featmap.figure.tiles import Canvas, Line, Tile, break_rows, rows_of
+from featmap.figure.tiles import Canvas, Line, Tile, break_rows, line_of, panel_rows, rows_of
 from featmap.figure.truth import truth_tile
 from featmap.matching import Match
 from featmap.rendering.fonts import chosen_font
@@ -122,13 +122,20 @@ def draw_figure(
     told = [sizes_of(maps[0].geometry) if maps else f'{image.shape[1]}×{image.shape[0]}', *part]
     told += [] if detections is None else detections.count_in(canvas.whole).split(SEPARATOR)
     caption = Caption(side_by_side(str(title)), side_by_side(str(name)), tuple(told))
-    rows = rows_of(canvas, maps, run)
-    if match is not None:
-        rows = {'ground truth': [[truth_tile(canvas, match)]], **rows}
     aspect = canvas.whole.shape[1] / canvas.whole.shape[0]
-    lines, above = _lines(rows, aspect, width, columns, arrangement[1] if arrangement else None)
+    truth = None if match is None else truth_tile(canvas, match)
+    if canvas.look.panels:
+        lines = [*([line_of(truth)] if truth else []), *panel_rows(canvas, maps, run)]
+        above = not _fits(lines, width, _LOWEST * aspect, aspect)
+        tiles = [tile for line in lines for tile in line.tiles]
+    else:
+        rows = {**({'ground truth': [[truth]]} if truth else {}), **rows_of(canvas, maps, run)}
+        lines, above = _lines(rows, aspect, width, columns, arrangement[1] if arrangement else None)
+        tiles = [tile for row in rows.values() for each in row for tile in each]
+    said = [text for tile in tiles for text in (tile.name, *tile.parts)]
+    said += [text for line in lines for text in line.head]
     with chosen_font(canvas.look.font), applied(settings):
-        type = Type(font_size or settings.get('font.size'), _texts(caption, rows, detections))
+        type = Type(font_size or settings.get('font.size'), [*_texts(caption, detections), *said])
         sheet = Sheet(canvas, caption, lines, width, type, detections, above, labels)
         figure = MapFigure((width, math.ceil(sheet.height * dpi) / dpi), dpi, settings)
         sheet.draw(figure, dpi)
@@ -210,19 +217,21 @@ def _lines(
     """
     least = _LOWEST * aspect
     lines = break_rows(rows, max(min(columns, int(width / max(_BESIDE, least)) - 1), 1), asked)
-    slots = 1 + max((len(line.tiles) for line in lines), default=0)
-    slot = (width * 72 - 2 * MARGIN + GAP) / slots - GAP
-    readable = max(_READABLE, 72 * least) if aspect > 0.5 else _READABLE / 2
-    if not lines or slot >= readable:
+    if _fits(lines, width, least, aspect):
         return lines, False
     return break_rows(rows, max(min(columns, int(width / max(_BELOW, least))), 1), asked), True
 
 
-def _texts(caption: Caption, rows: dict[str, list[list[Tile]]], detections: Detections | None) -> list[str]:
-    tiles = [tile for row in rows.values() for each in row for tile in each]
+def _fits(lines: list[Line], width: float, least: float, aspect: float) -> bool:
+    """Whether the panels of all lines, none narrower than ``least`` inches, are readable beside the image."""
+    slots = 1 + max((len(line.tiles) for line in lines), default=0)
+    slot = (width * 72 - 2 * MARGIN + GAP) / slots - GAP
+    return not lines or slot >= (max(_READABLE, 72 * least) if aspect > 0.5 else _READABLE / 2)
+
+
+def _texts(caption: Caption, detections: Detections | None) -> list[str]:
     found = [] if detections is None else [*Marks.texts(detections), *(text for text, _ in entries_of(detections))]
-    said = [text for tile in tiles for text in (tile.name, *tile.parts)]
-    return [caption.title, caption.name, *caption.parts, *found, *said]
+    return [caption.title, caption.name, *caption.parts, *found]
 
 
 def _check(

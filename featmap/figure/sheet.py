@@ -207,12 +207,14 @@ class Sheet:
             self._write(figure, start, top - 3 - titles, self._heads[number])
             for column, (tile, title) in enumerate(zip(line.tiles, self._titles[number])):
                 x = start + column * self._step
+                if tile.number is None:
+                    continue
                 self._write(figure, x, top - 3, title)
                 axes = self._axes(figure, (x, top, self._panel_width, self._panel_height), dpi, 'panel')
                 self._show(axes, tile)
                 if tile.match is not None:
                     draw_truth(axes, tile.match)
-                elif self._marks is not None:
+                elif self._marks is not None and tile.column in ('', 'overlay'):
                     self._marks.draw(axes)
                 if tile.query:
                     draw_query(axes, tile.query, self._type.tag)
@@ -272,7 +274,7 @@ class Sheet:
         if room < zero < 1 - room:
             ticks[zero] = '0'
         axes = self._axes(figure, place, dpi, 'bar')
-        colors = self._canvas.bar
+        colors = self._canvas.bar(tiles[0].column)
         colors = colors.transpose(1, 0, 2) if upright else colors
         axes.imshow(colors, extent=(0, 1, 0, 1), origin='lower', aspect='auto', interpolation='none')
         axis, other = (axes.yaxis, axes.xaxis) if upright else (axes.xaxis, axes.yaxis)

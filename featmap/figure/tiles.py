@@ -57,12 +57,13 @@ class Canvas:
             self._made[key] = self.look.backdrop(self.picture(shape))
         return self._made[key]
 
-    @property
-    def bar(self) -> np.ndarray:
-        """The colours of a bar over this image's light and dark parts: (N, 256, 3) RGB uint8."""
+    def bar(self, column: str = '') -> np.ndarray:
+        """The colours of a column's bar over this image's light and dark parts: (N, 256, 3) RGB uint8."""
         rows, columns = self.whole.shape
         shrunk = min(256 / max(rows, columns), 1)
-        return self.look.bar(self.backdrop((max(round(rows * shrunk), 1), max(round(columns * shrunk), 1))))
+        shape = max(round(rows * shrunk), 1), max(round(columns * shrunk), 1)
+        look = self.look.column(column)
+        return look.bar(self.backdrop(shape) if look is self.look else look.backdrop(self.picture(shape)))
 
 
 class Panels:
@@ -113,11 +114,11 @@ class Tile:
     """A panel, by its number among those of a map, the name of the map and what else is told of it.
 
     One with a ``match`` is the image with ground truth rather than a map with detections; ``query`` is the position in
-    the original that is marked.
+    the original that is marked. One of a row of panels knows its ``column``; one without a number keeps a column free.
     """
 
     panels: Pictures
-    number: int
+    number: int | None
     name: str
     parts: tuple[str, ...]
     scale: Range | None = None
@@ -125,9 +126,11 @@ class Tile:
     frame: Any = None
     match: Match | None = None
     query: tuple[float, float] | None = None
+    column: str = ''
 
     def picture(self, shape: tuple[int, int]) -> np.ndarray:
         """The panel at this height and width: (h, w, 3) RGB uint8."""
+        assert self.number is not None
         return self.panels.pictures(shape)[self.number]
 
 
@@ -150,8 +153,35 @@ def rows_of(canvas: Canvas, maps: Sequence[FeatureMap], run: Range | None) -> di
     return rows
 
 
-def _tile(item: FeatureMap, panels: Panels, index: int, panel: PanelImage, look: Look) -> Tile:
-    tile = Tile(panels, index, item.name, (), panel.scale, query=item.query)
+def panel_rows(canvas: Canvas, maps: Sequence[FeatureMap], run: Range | None) -> list[Line]:
+    """A line for each plane of each map, of the columns that the look names; what is said of the plane stands above."""
+    lines = []
+    for item, scales in zip(maps, scales_of(maps, canvas.look.norm, run)):
+        panels = Panels(canvas, item, scales)
+        sketches = list(enumerate(panels.sketches()))
+        for plane in dict.fromkeys(panel.plane for _, panel in sketches):
+            found = {panel.column: (number, panel) for number, panel in sketches if panel.plane == plane}
+            said = next((each for column, each in found.items() if column != 'pca'), None) or next(iter(found.values()))
+            about = _tile(item, panels, *said, canvas.look)
+            tiles = []
+            for column in canvas.look.panels:
+                if column not in found:
+                    tiles.append(Tile(panels, None, '', (), column=column))
+                    continue
+                tile = _tile(item, panels, *found[column], canvas.look)
+                own = found[column][1].label.shows[0] if column == 'pca' and found[column] is not said else column
+                tiles.append(replace(tile, name='', parts=(own,), column=column))
+            lines.append(Line(f'{item.name} {plane}', tuple(tiles), (about.name, *about.parts)))
+    return lines
+
+
+def line_of(tile: Tile) -> Line:
+    """A line of one tile, of which all is said above."""
+    return Line(tile.name, (replace(tile, name='', parts=()),), (tile.name, *tile.parts))
+
+
+def _tile(item: FeatureMap, panels: Panels, number: int, panel: PanelImage, look: Look) -> Tile:
+    tile, index = Tile(panels, number, item.name, (), panel.scale, query=item.query), panel.plane
     # A range is told by the bar, where the panel has one.
     parts = [*panel.label.shows, *panel.label.facts, *(panel.label.scale if panel.scale is None else ())]
     if item.kind == 'concepts':
@@ -201,7 +231,9 @@ def _broken(tiles: list[Tile], limit: int, length: int | None = None) -> Iterato
 
 
 def shared_bars(lines: list[Line]) -> list[list[int]]:
-    """The lines, by number, for which one colour bar will do: all of them, or those of a layer."""
+    """The lines, by number, for which one colour bar will do: all of them, or those of a layer; columns have theirs."""
+    if any(tile.column for line in lines for tile in line.tiles):
+        return []
     ends: dict[str, list[tuple[float, float]]] = {}
     for line in lines:
         for scale in (tile.scale for tile in line.tiles if tile.scale and not tile.scale.constant):

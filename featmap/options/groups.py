@@ -25,6 +25,7 @@ from featmap.options.kinds import (
     text,
     whole,
 )
+from featmap.options.panels import NO_GREY, NOT_IN_ROWS, PANEL_NAMES, in_panels
 from featmap.options.rules import (
     CROP_WITH_BOXES,
     FOR_FOLDERS,
@@ -39,6 +40,7 @@ from featmap.options.rules import (
 
 _OWN_RANGE = not_with_reducer('pca', 'pca as planes', 'kmeans')
 _OWN_COLORS = not_with_reducer('pca', 'kmeans', 'as_image')
+_OVERLAY, _SCALED = in_panels('overlay'), in_panels('grey', 'heat', 'overlay')
 _ONE_PANEL = not_with_reducer(
     'select_max', 'squeeze_mean', 'sum', 'pixel_max', 'mean_abs', 'l2', 'std', 'eigen', 'pca', 'kmeans', 'as_image',
     'similarity', because='which makes one panel of a map', in_figures=True,
@@ -120,7 +122,7 @@ class What:
         None,
         read_file(),
         'use the basis of `pca` in this file; `--save-basis` writes one',
-        rules=(with_reducer('pca'),),
+        rules=(with_reducer('pca', panel='pca'),),
     )
     placement: str = option(
         'nominal', one_of('P', 'nominal', 'calibrated'),
@@ -148,19 +150,26 @@ class Look:
 
     arrangement: tuple[int, int] | None = option(
         None, ARRANGEMENT, 'rows and columns for the channels of a map, also `2x3` and `"(2,3)"`', 'near-square',
-        rules=(_ONE_PANEL,),
+        rules=(_ONE_PANEL, NOT_IN_ROWS),
+    )  # fmt: skip
+    panels: tuple[str, ...] = option(
+        (), PANEL_NAMES,
+        'a row of panels for each map (and plane): `grey` (the map as it is, in grey levels), `heat` (coloured, '
+        'opaque), `overlay` (over the image), `pca` (its three leading components as colours)',
+        'the overlay alone, no rows',
+        rules=(NO_GREY,),
     )  # fmt: skip
     alpha: float | None = option(
-        None, number('A', 0, 1), 'opacity of the heat, 0 to 1', '0.5, over a grey image 0.7', rules=(THROUGH,)
+        None, number('A', 0, 1), 'opacity of the heat, 0 to 1', '0.5, over a grey image 0.7', rules=(THROUGH, _OVERLAY)
     )
     colormap: str | None = option(
         None, text('NAME'), 'an OpenCV or matplotlib colour map', '`jet`, or `coolwarm` where `--symmetric`',
-        rules=(_OWN_COLORS,),
+        rules=(_OWN_COLORS, in_panels('heat', 'overlay')),
     )  # fmt: skip
     background: str | None = option(
         None, one_of('B', 'image', 'grey', 'none'),
         'what is under the heat: the `image`, the image in `grey`, or `none`, over which the heat is opaque',
-        '`image` under `jet` and other rainbows, else `grey`',
+        '`image` under `jet` and other rainbows, else `grey`', rules=(_OVERLAY,),
     )  # fmt: skip
     panel_size: int | str | None = option(
         None, PANEL_SIZE, "the most pixels of a panel's longer side; `full` for the original's",
@@ -192,10 +201,12 @@ class Scale:
     norm: str = option(
         'map', NORM,
         'what the colours span: `map` (own range), `layer`, `image`, `run` (shared), `LO,HI`, or percentiles `pLO,pHI`',
-        '`map`', rules=(_OWN_RANGE,),
+        '`map`', rules=(_OWN_RANGE, _SCALED),
     )  # fmt: skip
-    symmetric: bool = option(False, FLAG, 'centre the colours on 0, under a diverging colour map', rules=(_OWN_RANGE,))
-    colorbar: bool = option(False, FLAG, 'a colour bar below each panel', rules=(_OWN_COLORS,))
+    symmetric: bool = option(
+        False, FLAG, 'centre the colours on 0, under a diverging colour map', rules=(_OWN_RANGE, _SCALED)
+    )
+    colorbar: bool = option(False, FLAG, 'a colour bar below each panel', rules=(_OWN_COLORS, _SCALED))
 
 
 @dataclass(frozen=True)
@@ -240,7 +251,7 @@ class Output:
     )  # fmt: skip
     columns: int = option(
         6, whole('N', '1 or more', lambda n: n > 0), 'the most panels side by side in the figure', '6', COMMAND,
-        (with_option('figure'),),
+        (with_option('figure'), NOT_IN_ROWS),
     )  # fmt: skip
     save_maps: str | None = option(
         None, file(), 'also the reduced maps: `.npz` or `.safetensors`, with a `.json` beside it', places=COMMAND

@@ -20,14 +20,14 @@ def reducers_in(reduction: Any) -> list[Any]:
     return [kind.removeprefix('featmap.') if isinstance(kind, str) else kind]
 
 
-def with_reducer(*names: str | None) -> Rule:
-    """It is read by some reducers only."""
+def with_reducer(*names: str | None, panel: str | None = None) -> Rule:
+    """It is read by some reducers only, and by what makes a panel, where one is named."""
 
     def why(run: Run) -> str | None:
         chosen = reducers_in(run.what.channel_reduction)
-        if any(kind in names for kind in chosen):
+        if any(kind in names for kind in chosen) or panel in run.look.panels:
             return None
-        wanted = ' or '.join(map(str, names))
+        wanted = ' or '.join([*map(str, names), *([written('panels', [panel])] if panel else [])])
         return f'goes with {written("channel_reduction")} {wanted}, got {", ".join(map(str, chosen))}'
 
     return Rule('channel_reduction', why)

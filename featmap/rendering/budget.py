@@ -31,7 +31,7 @@ def fitting(picture: np.ndarray, heats: int, look: Look, image_shape: tuple[int,
     """The longer side at which panels of an (H, W, 3) picture stay within bounds, in pixels.
 
     That of the picture where they do already. Never less than 640, or 1024 where the image, of ``image_shape``
-    (height, width), is itself no longer than a panel.
+    (height, width), is itself no longer than a panel, unless panels stand in rows.
 
     Args:
         picture: The image at the size of a panel, RGB uint8.
@@ -41,7 +41,7 @@ def fitting(picture: np.ndarray, heats: int, look: Look, image_shape: tuple[int,
         plain: Panels of the picture itself.
     """
     pixels, longest = picture.shape[0] * picture.shape[1], max(picture.shape[:2])
-    least = _LEAST if max(image_shape) > PANEL_SIZE else _LEAST_SMALL
+    least = _LEAST if look.panels or max(image_shape) > PANEL_SIZE else _LEAST_SMALL
     if longest <= least or 3 * pixels * (plain + heats) <= LIMIT:
         return longest
     under = bytes_a_pixel(look.backdrop(picture), 1 - look.opacity) if heats else 0.0

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
+import cv2
 import numpy as np
 
+from featmap.errors import DrawError
 from featmap.geometry import ImageGeometry, View, Warp
 from featmap.norm import Norm
 from featmap.rendering.colors import blend, categories, color_table, colorize, faded, tones, withdrawn
 from featmap.rendering.grid import draw_grid
 from featmap.rendering.labels import Label, concepts_label, label_of
 from featmap.rendering.normalize import Range, to_levels, value_range
+from featmap.rendering.scales import scales_of
 from featmap.structures import FeatureMap
+from featmap.wording import option as written
 
 _BARE = 235  # grey level of a backdrop without the image
+_GREYS = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,7 @@ class Look:
         interpolation: ``linear``, or ``nearest`` for the cells themselves.
         grid: Whether the borders of the cells are drawn.
         font: A font file for labels and tags; None for DejaVu Sans. Other fonts fill in for glyphs that it lacks.
+        panels: The columns of a row of panels, of :data:`featmap.options.panels.PANELS`; none for one panel a plane.
     """
 
     alpha: float = 0.5
@@ -39,6 +46,13 @@ class Look:
     interpolation: str = 'linear'
     grid: bool = False
     font: str | None = None
+    panels: tuple[str, ...] = ()
+
+    def column(self, name: str) -> Look:
+        """The look of one column: opaque, but for the overlay; the overlay is also what stands in no column."""
+        if name in ('', 'overlay'):
+            return self
+        return replace(self, background='none', table=_GREYS if name == 'grey' else self.table)
 
     @property
     def colors(self) -> np.ndarray:
@@ -65,11 +79,29 @@ class Look:
 
 @dataclass(frozen=True)
 class PanelImage:
-    """A panel's (H, W, 3) RGB uint8 picture, its label, and the range that its colours stand for, if any."""
+    """A panel of one map.
+
+    Attributes:
+        image: (H, W, 3) RGB uint8.
+        label: What is said of it.
+        scale: The range that its colours stand for, if any.
+        plane: The number of the plane; that of all planes is one more than the last.
+        column: The name of its column, where there are such.
+    """
 
     image: np.ndarray
     label: Label
     scale: Range | None = None
+    plane: int = 0
+    column: str = ''
+
+
+class _Under(NamedTuple):
+    """A column: its look, and what is under the heat there."""
+
+    name: str
+    look: Look
+    backdrop: np.ndarray
 
 
 def panels_of(
@@ -79,38 +111,80 @@ def panels_of(
 
     ``heat`` gives one a plane; ``image`` one in all; ``segments`` one in colours without order; ``concepts`` one a
     plane and one that shows which plane is strongest where. What the network was not shown is withdrawn in all of them.
+    Where the look has columns each of these panels is a row of them, and ``pca`` stands in the first.
+
+    Raises:
+        DrawError: where a column of ``pca`` is wanted, and the map has none.
     """
     warp = item.geometry.warper(item.shape[1:], item.stride, view, item.offset)
-    backdrop = withdrawn(backdrop, warp.kept)
     cells = warp
     if look.interpolation == 'nearest':
         warp = warp.nearest()
-    for panel in _panels(backdrop, item, scales, look, warp):
+    columns = []
+    for name in look.panels or ('',):
+        drawn = look.column(name)
+        under = backdrop if name in ('', 'overlay') else drawn.backdrop(backdrop)
+        columns.append(_Under(name, drawn, withdrawn(under, warp.kept)))
+    for panel in _panels(item, scales, columns, warp):
         yield replace(panel, image=draw_grid(panel.image, cells)) if look.grid else panel
 
 
-def _panels(
-    image: np.ndarray, item: FeatureMap, scales: Sequence[Range], look: Look, warp: Warp
-) -> Iterator[PanelImage]:
-    if item.kind == 'image':
-        levels, visible = warp_levels(item.values, scales, warp)
-        yield PanelImage(
-            blend(image, as_rgb(levels), look.opacity, visible),
-            label_of(item, 0, None if item.ranges else scales[0], look.norm, look.grid),
-            None,
-        )
-    elif item.kind == 'segments':
-        yield PanelImage(
-            _segments(image, item.values[0], warp, look.opacity), label_of(item, 0, None, look.norm, look.grid)
-        )
-    else:
+def _panels(item: FeatureMap, scales: Sequence[Range], columns: Sequence[_Under], warp: Warp) -> Iterator[PanelImage]:
+    """The panels of a map, a row after the other; the picture that all columns of a row show is made once."""
+    norm, grid = columns[0].look.norm, columns[0].look.grid
+    own = [column for column in columns if column.name != 'pca']
+    if item.kind in ('image', 'segments'):
+        if own:
+            picture, visible = _picture(item, scales, warp)
+            label = label_of(item, 0, None if item.kind == 'segments' or item.ranges else scales[0], norm, grid)
+        for name, look, under in own:
+            shown = (
+                cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+                if name == 'grey'
+                else picture
+            )
+            yield PanelImage(blend(under, shown, look.opacity, visible), label, None, 0, name)
+    elif own:
         for index, (plane, scale) in enumerate(zip(item.values, scales)):
             levels, visible = warp_levels(plane[None], [scale], warp)
-            heat = colorize(levels[0], look.colors)
-            label = label_of(item, index, scale, look.norm, look.grid)
-            yield PanelImage(blend(image, heat, look.opacity, visible), label, scale)
-        if item.kind == 'concepts':
-            yield _concepts(image, item, scales, warp, look)
+            label = label_of(item, index, scale, norm, grid)
+            for name, look, under in own:
+                heat = colorize(levels[0], look.colors)
+                yield PanelImage(blend(under, heat, look.opacity, visible), label, scale, index, name)
+    if item.kind == 'concepts':
+        for name, look, under in own:
+            if name != 'grey':
+                yield replace(_concepts(under, item, scales, warp, look), plane=len(item), column=name)
+    for name, look, under in columns:
+        if name == 'pca':
+            colors = components_of(item)
+            picture, visible = _picture(colors, scales_of([colors])[0], warp)
+            label = label_of(colors, 0, None, norm, grid)
+            yield PanelImage(blend(under, picture, look.opacity, visible), label, None, 0, name)
+
+
+def _picture(item: FeatureMap, scales: Sequence[Range], warp: Warp) -> tuple[np.ndarray, np.ndarray | None]:
+    """What a map of kind ``image`` or ``segments`` shows, (H, W, 3) RGB uint8, and where there is something to see."""
+    if item.kind == 'segments':
+        return _segments(item.values[0], warp)
+    levels, visible = warp_levels(item.values, scales, warp)
+    return as_rgb(levels), visible
+
+
+def components_of(item: FeatureMap) -> FeatureMap:
+    """The three leading components of a map's features as a picture: those that were kept, or the map itself.
+
+    Raises:
+        DrawError: where it is neither.
+    """
+    if item.pca is not None:
+        return item.pca
+    if item.kind == 'image' and item.reducer == 'pca':
+        return item
+    raise DrawError(
+        f'{item.name} holds no components to draw as pca, which takes the features: ask for '
+        f'{written("panels", ["pca"])} when the maps are made'
+    )
 
 
 def frame_of(item: FeatureMap, number: int) -> tuple[int, int, int] | None:
@@ -160,14 +234,13 @@ def as_rgb(levels: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.broadcast_to(levels, (3, *levels.shape[1:])).transpose(1, 2, 0))
 
 
-def _segments(image: np.ndarray, numbers: np.ndarray, warp: Warp, alpha: float) -> np.ndarray:
+def _segments(numbers: np.ndarray, warp: Warp) -> tuple[np.ndarray, np.ndarray | None]:
     """Numbers without order: each has its share of a pixel warped, and the largest share colours it."""
     finite = np.isfinite(numbers)
     count = int(numbers[finite].max()) + 1
     each = (np.where(finite, numbers, -1)[None] == np.arange(-1, count)[:, None, None]).astype(np.float32)
     winner = warp(each).argmax(axis=0) - 1
-    colors = categories(count)
-    return blend(image, colors[np.maximum(winner, 0)], alpha, warp.seen(None if finite.all() else winner >= 0))
+    return categories(count)[np.maximum(winner, 0)], warp.seen(None if finite.all() else winner >= 0)
 
 
 def _concepts(image: np.ndarray, item: FeatureMap, scales: Sequence[Range], warp: Warp, look: Look) -> PanelImage:

@@ -11,7 +11,7 @@ import numpy as np
 
 from featmap.errors import OptionError
 from featmap.rendering.normalize import Range
-from featmap.rendering.text import draw_lines, font_size, line_height, text_width, wrap
+from featmap.rendering.text import SEPARATOR, draw_lines, font_size, line_height, text_width, wrap
 from featmap.structures import Panel, Rendering
 from featmap.wording import option as written
 
@@ -29,6 +29,8 @@ class Cell:
         colors: A (256, 3) RGB table, or (N, 256, 3) rows, to draw as a colour bar below it; None for no bar.
         scale: What the ends of the bar stand for.
         frame: RGB colour of a frame around it; None for none.
+        head: To stand above its label, and above panels right of it.
+        span: Over how many columns the head may reach; 0 where another panel says it for this one.
     """
 
     image: np.ndarray
@@ -36,6 +38,8 @@ class Cell:
     colors: np.ndarray | None = None
     scale: Range | None = None
     frame: tuple[int, int, int] | None = None
+    head: str = ''
+    span: int = 1
 
 
 def near_square(count: int, shape: tuple[int, int] | None = None) -> tuple[int, int]:
@@ -96,8 +100,8 @@ def tile(
     if all(len(group) == 1 for group in groups):
         cells = [original, *beside, *(group[0] for group in groups)]
         _, columns = near_square(len(cells), original.image.shape[:2])
-        return _compose(cells, [Place(*divmod(index, columns)) for index in range(len(cells))], labels)
-    return _compose(*_blocks([original, *beside], groups, arrangement), labels)
+        return compose(cells, [Place(*divmod(index, columns)) for index in range(len(cells))], labels)
+    return compose(*_blocks([original, *beside], groups, arrangement), labels)
 
 
 class Place(NamedTuple):
@@ -146,40 +150,71 @@ def _columns(count: int, down: int, across: int, shape: tuple[int, int]) -> int:
     return min(range(1, count + 1), key=cost)
 
 
-def _compose(cells: list[Cell], places: list[Place], labels: bool) -> Rendering:
+def compose(cells: Sequence[Cell], places: Sequence[Place], labels: bool, even: bool = True) -> Rendering:
+    """One picture of cells at their places.
+
+    Args:
+        cells: The panels, of one size.
+        places: One for each.
+        labels: Whether to leave strips with labels and heads above them.
+        even: Whether all strips are as high as the highest, or else those of a row.
+    """
     height, width = cells[0].image.shape[:2]
     bars = [cell.scale for cell in cells if cell.colors is not None and cell.scale is not None]
     gap = max(round(min(height, width) / 80), _TEXT_GAP if labels or bars else 2)
     size = font_size(height, width)
     if any(cell.frame is not None for cell in cells):
         gap = max(gap, size)
-    strip, lines = 0, [[''] for _ in cells]
+    strips: dict[int, int] = dict.fromkeys((place.row for place in places), 0)
+    lines: list[list[str]] = [[''] for _ in cells]
+    heads: list[list[str]] = [[] for _ in cells]
     # Text that does not fit a tiny image makes its cell wider, never the panel.
     bar_width = cell_width = max([width, *(_bar_width(scale, size) for scale in bars)])
     if labels:
-        longest = max(text_width(part, size) for cell in cells for part in wrap(cell.label, size, 0))
-        cell_width = max(cell_width, longest + 4)
-        lines = [wrap(cell.label, size, cell_width) for cell in cells]
-        strip = max(len(text) for text in lines) * line_height(size) + size // 2
+        for cell in cells:
+            longest = max(text_width(part, size) for part in wrap(cell.label, size, 0))
+            cell_width = max(cell_width, longest + 4)
+            if cell.head and cell.span:
+                over = max(text_width(part, size) for part in wrap(cell.head, size, 0)) - (cell.span - 1) * gap
+                cell_width = max(cell_width, -(-(over + 4) // cell.span))
+        for number, (cell, place) in enumerate(zip(cells, places)):
+            lines[number] = wrap(cell.label, size, cell_width)
+            heads[number] = (
+                wrap(cell.head, size, cell.span * (cell_width + gap) - gap) if cell.head and cell.span else []
+            )
+            strip = (len(lines[number]) + len(heads[number])) * line_height(size) + size // 2
+            strips[place.row] = max(strips[place.row], strip)
+    if even:
+        strips = dict.fromkeys(strips, max(strips.values()))
     bar = line_height(size) if bars else 0
-    step_y, step_x = height + strip + bar + gap, cell_width + gap
-    corners = [(gap + p.row * step_y + p.above * 3 * gap, gap + p.column * step_x + p.left * 3 * gap) for p in places]
-    extent = max(y for y, _ in corners) + step_y, max(x for _, x in corners) + step_x
-    picture = np.full((*extent, 3), _WHITE, dtype=np.uint8)
+    tops, y = {}, gap
+    for row in range(max(strips) + 1):
+        tops[row] = y
+        y += strips.get(row, 0) + height + bar + gap
+    step = cell_width + gap
+    corners = [(tops[p.row] + p.above * 3 * gap, gap + p.column * step + p.left * 3 * gap) for p in places]
+    bottom = max(y + strips[p.row] for (y, _), p in zip(corners, places)) + height + bar + gap
+    picture = np.full((bottom, max(x for _, x in corners) + step, 3), _WHITE, dtype=np.uint8)
     panels = []
-    for cell, text, (y, x) in zip(cells, lines, corners):
+    for cell, place, text, head, (top, x) in zip(cells, places, lines, heads, corners):
+        y = top + strips[place.row]
         if labels:
-            picture[y : y + strip, x : x + cell_width] = draw_lines(text, size, (strip, cell_width))
+            over = len(text) * line_height(size)
+            above = y - over - size // 2
+            picture[above:y, x : x + cell_width] = draw_lines(text, size, (y - above, cell_width))
+        if head:
+            above, across = y - over - size // 5, cell.span * step - gap
+            picture[top:above, x : x + across] = draw_lines(head, size, (above - top, across))
         if cell.colors is not None and cell.scale is not None:
-            below = y + strip + height
+            below = y + height
             picture[below : below + bar, x : x + bar_width] = _color_bar(
                 cell.colors, cell.scale, (bar, bar_width), size
             )
         if cell.frame is not None:
             edge = gap // 5  # shorter than what is left above a bar
-            picture[y + strip - edge : y + strip + height + edge, x - edge : x + width + edge] = cell.frame
-        picture[y + strip : y + strip + height, x : x + width] = cell.image
-        panels.append(Panel(x, y + strip, width, height, cell.label))
+            picture[y - edge : y + height + edge, x - edge : x + width + edge] = cell.frame
+        picture[y : y + height, x : x + width] = cell.image
+        panels.append(Panel(x, y, width, height, SEPARATOR.join(filter(None, [cell.head, cell.label]))))
     return Rendering(picture, tuple(panels))
 
 
