@@ -21,7 +21,7 @@ from featmap.ground_truth import open_ground_truth
 from featmap.images import AnyImage, each_image, is_one, pixels_of
 from featmap.layers import Target
 from featmap.learning import Learning
-from featmap.matching import Match, match
+from featmap.matching import match
 from featmap.models.overrides import as_dict
 from featmap.models.source import find_source
 from featmap.options import OPTIONS, Run
@@ -31,6 +31,7 @@ from featmap.results import Result
 from featmap.sources import Source
 from featmap.storage import SavedImage, versions
 from featmap.structures import Detections, FeatureMap
+from featmap.vis_logs import add_to_logs
 from featmap.wording import on_command_line
 from featmap.wording import option as written
 
@@ -257,10 +258,7 @@ class FeatMapInferencer:
             refused = self.extractor.refused
             matched = self._match(detections, location, pixels)
             renderings = self.visualizer.draw_sheets(pixels, maps, detections, title=name, run=self.run, **matched)
-            if self.visualizer._vis_backends:
-                for page, rendering in enumerate(renderings):
-                    tag = Path(name).stem if len(renderings) == 1 else f'{Path(name).stem}_{page + 1}'
-                    self.visualizer.add_image(tag, rendering.image, step)
+            add_to_logs(self.visualizer, name, pixels, maps, detections, renderings, step, self.run, **matched)
         alike = ('look', 'arrangement', 'labels', 'crop')
         drawn = {each: getattr(self.visualizer, each) for each in alike if hasattr(self.visualizer, each)}
         options = {**drawn, 'run': self.run}
@@ -272,7 +270,7 @@ class FeatMapInferencer:
             self.detector.score_thr = self.options.what.score_thr
             return self.extractor.extract(image)
 
-    def _match(self, detections: Detections | None, location: str, image: np.ndarray) -> dict[str, Match]:
+    def _match(self, detections: Detections | None, location: str, image: np.ndarray) -> dict[str, Any]:
         """What of the image's ground truth was found; nothing where there is none."""
         if self.truth is None or detections is None:
             return {}

@@ -8,11 +8,13 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from mmengine.visualization import Visualizer
+from mmengine.dist import master_only
+from mmengine.visualization import LocalVisBackend, Visualizer
 from torch import Tensor
 
 from featmap.crop import PANEL_SIZE, parse_crop
 from featmap.errors import OptionError, nearest
+from featmap.file_names import file_name
 from featmap.geometry import View
 from featmap.matching import Match
 from featmap.norm import parse_norm
@@ -99,6 +101,7 @@ class FeatMapVisualizer(Visualizer):
         run: Range | None = None,
         scales: Sequence[Sequence[Range]] | None = None,
         match: Match | None = None,
+        longest: int | None = None,
     ) -> Rendering:
         """One picture: the original with its detections, then a panel for each plane of each map.
 
@@ -110,6 +113,7 @@ class FeatMapVisualizer(Visualizer):
             run: The range of the whole run, for the norm ``run``; by default that of these maps.
             scales: For each map the range of each plane; by default what the norm makes of these maps.
             match: Ground truth and what of it was found, drawn beside the original; None for none.
+            longest: The most pixels of a panel's longer side, where ``panel_size`` allows as many.
 
         Raises:
             DrawError: where a map holds no finite value on the image, or belongs to an image of another size.
@@ -117,7 +121,7 @@ class FeatMapVisualizer(Visualizer):
         self._check(image, maps, detections)
         if scales is None:
             scales = scales_of(maps, self.look.norm, run)
-        view = self.view(image, detections, maps, plain=1 if match is None else 2)
+        view = self.view(image, detections, maps, longest, plain=1 if match is None else 2)
         head = self._head(title, image, maps, view)
         return self._draw(Drawing(image, view, self.look, detections, match), maps, scales, head)
 
@@ -131,7 +135,8 @@ class FeatMapVisualizer(Visualizer):
     ) -> View:
         """What of an (H, W, 3) image is drawn, by ``crop``, and how large, by ``panel_size`` and ``longest``.
 
-        By default so large that the picture of the maps, with so many plain panels, can be sent.
+        By default so large that the picture of the maps, with so many plain panels, can be sent; of more than 64
+        panels up to 320 pixels.
 
         Raises:
             DrawError: where the image has no such part, or no such detection, to crop to.
@@ -144,6 +149,8 @@ class FeatMapVisualizer(Visualizer):
             return view
         rows = sum(len(item) if item.kind in ('heat', 'concepts') else 1 for item in maps)
         heats = rows * max(len(self.look.panels), 1)
+        if heats > _PLANES_A_PAGE:
+            return View.of(image.shape[:2], min([*sizes, _PAGE_PANEL]), window)
         while True:
             size = max(view.shape)
             fits = fitting(view.picture(image), heats, self.look, view.image_shape, plain)
@@ -172,6 +179,8 @@ class FeatMapVisualizer(Visualizer):
         title: str = 'image',
         run: Range | None = None,
         match: Match | None = None,
+        scales: Sequence[Sequence[Range]] | None = None,
+        longest: int | None = None,
     ) -> Sequence[Rendering]:
         """As :meth:`draw_maps`, but a map of many planes gets pages of its own, with small panels.
 
@@ -183,16 +192,16 @@ class FeatMapVisualizer(Visualizer):
         columns = max(len(self.look.panels), 1)
         limit, many = self._limits(columns)
         if all(len(item) <= many for item in maps):
-            return (self.draw_maps(image, maps, detections, title, run, match=match),)
+            return (self.draw_maps(image, maps, detections, title, run, scales, match, longest),)
         # Found once: a range that is shared is shared by all pages.
-        scales = scales_of(maps, self.look.norm, run)
+        scales = scales_of(maps, self.look.norm, run) if scales is None else scales
         small = [index for index, item in enumerate(maps) if len(item) <= many]
         draws: list[Callable[[], Rendering]] = []
         if small or match is not None:
             few, theirs = [maps[index] for index in small], [scales[index] for index in small]
-            draws.append(partial(self.draw_maps, image, few, detections, title, run, theirs, match))
-        longest = _PAGE_PANEL if max(map(len, maps)) <= _MOST_PLANES else _LEAST_PANEL
-        view = self.view(image, detections, longest=longest)
+            draws.append(partial(self.draw_maps, image, few, detections, title, run, theirs, match, longest))
+        page_panel = _PAGE_PANEL if max(map(len, maps)) <= _MOST_PLANES else _LEAST_PANEL
+        view = self.view(image, detections, longest=min(longest or page_panel, page_panel))
         head = self._head(title, image, maps, view)
         drawing = Drawing(image, view, self.look)
         for item, ranges in zip(maps, scales):
@@ -226,6 +235,14 @@ class FeatMapVisualizer(Visualizer):
         rendering = self.draw_maps(image, maps, detections, title=name)
         self.add_image(name, rendering.image, step)
         return rendering
+
+    @master_only
+    def add_image(self, name: str, image: np.ndarray, step: int = 0) -> None:
+        """Write an (H, W, 3) RGB uint8 picture to every vis backend; its name may hold slashes."""
+        for backend in self._vis_backends.values():
+            # OpenCV, by which this one writes, says nothing where a folder is missing.
+            named = file_name(name) if isinstance(backend, LocalVisBackend) else name
+            backend.add_image(named, image, step)
 
     @staticmethod
     def draw_featmap(

@@ -16,7 +16,7 @@ MODULES = sorted(PACKAGE.rglob('*.py'))
 
 # Lowest first; rooms on one line share a floor and may import each other.
 FLOORS = [
-    ['version', 'escaping', 'notebook', 'wording'],
+    ['version', 'escaping', 'file_names', 'notebook', 'wording'],
     ['errors'],
     ['arrays', 'schema'],
     ['download'],
@@ -37,6 +37,7 @@ FLOORS = [
     ['rendering'],
     ['sheets'],
     ['visualizer'],
+    ['vis_logs'],
     ['models'],
     ['layer_tree'],
     ['default_layers'],

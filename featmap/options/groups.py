@@ -262,8 +262,8 @@ class Output:
     )
     vis_backends: tuple[Any, ...] = option(
         (), BACKENDS,
-        'MMEngine vis backends that get each picture too, such as `TensorboardVisBackend`; files go to `vis_data/` in '
-        '`--out-dir`',
+        'MMEngine vis backends that get each picture too, such as `TensorboardVisBackend`; of several layers one each, '
+        'under `IMAGE/LAYER`; files go to `vis_data/` in `--out-dir`',
     )  # fmt: skip
     visualizer: dict[str, Any] = option(
         {'type': 'FeatMapVisualizer'}, VISUALIZER,

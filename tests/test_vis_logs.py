@@ -1,0 +1,142 @@
+"""What MMEngine's vis backends get of an image, read back from what they wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from featmap.inferencer import FeatMapInferencer
+from featmap.rendering.scales import scales_of
+from featmap.structures import Rendering
+from featmap.vis_logs import add_to_logs
+from featmap.visualizer import FeatMapVisualizer
+from tests.inferencer_helpers import IMAGE, build
+from tests.visualizer_helpers import GREY, RAMP, feature_map
+
+CONVS = {'target_layers': ['backbone.stage1.type:Conv2d'], 'channel_reduction': None, 'topk': 3}
+
+
+def decoded(data: bytes) -> np.ndarray:
+    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert bgr is not None
+    return bgr[..., ::-1]
+
+
+def events(folder: Path) -> EventAccumulator:
+    (file,) = folder.rglob('events.out*')
+    found = EventAccumulator(str(file), size_guidance={'images': 0})
+    found.Reload()
+    return found
+
+
+class TestTensorboard:
+    @pytest.fixture(scope='class')
+    def vis(self, tmp_path_factory: pytest.TempPathFactory) -> FeatMapInferencer:
+        folder = tmp_path_factory.mktemp('logs')
+        return build(vis_backends=['TensorboardVisBackend'], save_dir=folder, **CONVS)
+
+    @pytest.fixture(scope='class')
+    def logged(self, vis: FeatMapInferencer) -> EventAccumulator:
+        vis([IMAGE, IMAGE[::-1].copy()], step=5)
+        vis.visualizer.close()
+        return events(Path(vis._save_dir))  # type: ignore[arg-type]
+
+    def test_each_layer_has_a_tag_and_each_image_a_step(self, vis: Any, logged: EventAccumulator) -> None:
+        names = [target.name for target in vis.targets]
+        assert len(names) > 3
+        assert sorted(logged.Tags()['images']) == sorted(f'image/{name}' for name in names)
+        for name in names:
+            assert [event.step for event in logged.Images(f'image/{name}')] == [5, 6]
+
+    def test_a_layers_picture_is_that_of_the_layer_alone(self, vis: Any, logged: EventAccumulator) -> None:
+        whole = vis.with_options(vis_backends=[])(IMAGE)
+        for target in vis.targets[:3]:
+            (item,) = [each for each in whole.maps if each.layer == target.name]
+            alone = vis.visualizer.draw_maps(IMAGE, [item], whole.predictions, title='image').image
+            event = logged.Images(f'image/{target.name}')[0]
+            assert (event.height, event.width) == alone.shape[:2]
+            np.testing.assert_array_equal(decoded(event.encoded_image_string), alone)
+
+
+class Kept:
+    """A vis backend that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.pictures: dict[str, np.ndarray] = {}
+
+    def add_image(self, name: str, image: np.ndarray, step: int = 0) -> None:
+        assert step == 7
+        self.pictures[name] = image
+
+
+def log(
+    maps: list[Any], name: str = 'folder/dog.jpg', **options: Any
+) -> tuple[FeatMapVisualizer, dict[str, np.ndarray]]:
+    visualizer, kept = FeatMapVisualizer(**options), Kept()
+    visualizer._vis_backends = {'Kept': kept}
+    renderings = visualizer.draw_sheets(GREY, maps, None, name)
+    tags = add_to_logs(visualizer, name, GREY, maps, None, renderings, step=7)
+    assert tags == list(kept.pictures)
+    return visualizer, kept.pictures
+
+
+class TestTags:
+    def test_one_layer_is_the_picture_itself(self) -> None:
+        maps = [feature_map(RAMP, layer='neck', path=f'[{index}]') for index in range(2)]
+        visualizer, pictures = log(maps)
+        assert list(pictures) == ['dog']
+        np.testing.assert_array_equal(pictures['dog'], visualizer.draw_maps(GREY, maps, title='folder/dog.jpg').image)
+
+    def test_outputs_and_calls_of_a_layer_stay_together(self) -> None:
+        maps = [feature_map(RAMP, layer=layer, call=call, calls=2) for call in (0, 1) for layer in ('neck', 'head.0')]
+        visualizer, pictures = log(maps)
+        assert list(pictures) == ['dog/neck', 'dog/head.0']
+        expected = visualizer.draw_maps(GREY, maps[::2], title='folder/dog.jpg').image
+        np.testing.assert_array_equal(pictures['dog/neck'], expected)
+
+    def test_pages_of_a_layer(self) -> None:
+        planes = np.arange(70 * 16, dtype=np.float32).reshape(70, 4, 4)
+        _, pictures = log([feature_map(planes, layer='neck'), feature_map(RAMP, layer='stem')])
+        assert list(pictures) == ['dog/neck_1', 'dog/neck_2', 'dog/stem']
+        assert list(log([feature_map(planes, layer='neck')])[1]) == ['dog_1', 'dog_2']
+
+    def test_a_scale_is_shared_by_layers_that_have_pictures_of_their_own(self) -> None:
+        low, high = feature_map(RAMP, layer='a'), feature_map(np.add(RAMP, 3.0), layer='b')
+        alone = log([low])[1]['dog']
+        np.testing.assert_array_equal(log([low, high])[1]['dog/a'], alone)
+        visualizer, pictures = log([low, high], norm='image')
+        scales = scales_of([low, high], visualizer.look.norm)[:1]
+        assert (scales[0][0].low, scales[0][0].high) == (0, 6)
+        expected = visualizer.draw_maps(GREY, [low], title='folder/dog.jpg', scales=scales).image
+        np.testing.assert_array_equal(pictures['dog/a'], expected)
+
+    def test_nothing_is_drawn_without_backends(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        visualizer = FeatMapVisualizer()
+        maps = [feature_map(RAMP, layer=layer) for layer in 'ab']
+        monkeypatch.setattr(visualizer, 'draw_maps', lambda *args, **kwargs: pytest.fail('it was drawn'))
+        assert add_to_logs(visualizer, 'x', GREY, maps, None, [Rendering(GREY, ())]) == []
+
+
+def test_panels_of_very_many_layers_are_small() -> None:
+    image = np.zeros((500, 1000, 3), np.uint8)
+    visualizer = FeatMapVisualizer()
+    assert visualizer.view(image, None, []).shape == (500, 1000)
+    geometry = feature_map(RAMP).geometry
+    maps = [feature_map(np.zeros((5, 4, 4)), geometry, layer=str(index)) for index in range(13)]
+    assert visualizer.view(image, None, maps).shape == (160, 320)
+    assert FeatMapVisualizer(panel_size=700).view(image, None, maps).shape == (350, 700)
+
+
+def test_the_local_backend_gets_names_of_files(tmp_path: Path) -> None:
+    vis = build(vis_backends=['LocalVisBackend'], save_dir=tmp_path, **CONVS)
+    vis(IMAGE, step=2)
+    written = {path.name: path for path in tmp_path.rglob('*.png')}
+    assert sorted(written) == sorted(f'image.{target.name}_2.png' for target in vis.targets)
+    assert cv2.imread(str(written['image.backbone.stage1.0.conv_2.png'])).ndim == 3
+    vis.visualizer.add_image('../../over/there', GREY)
+    assert (tmp_path / 'vis_data' / 'vis_image' / 'over.there_0.png').exists()
