@@ -2,7 +2,7 @@
 
     featmap demo/object.jpg demo/classifier.py:classifier demo/classifier.pth --preprocess preprocess
 
-It needs PyTorch and Pillow only. tools/train_demo_classifier.py trained its weights.
+It needs PyTorch, NumPy and Pillow only. tools/train_demo_classifier.py trained its weights.
 """
 
 from __future__ import annotations
