@@ -8,8 +8,10 @@ from typing import Any
 
 from torch import nn
 
+from featmap.errors import OptionError
 from featmap.images import AnyImage
 from featmap.inferencer import FeatMapInferencer
+from featmap.models.preprocessing import ReadyInput
 from featmap.results import Result
 
 
@@ -19,6 +21,7 @@ def visualize(
     layers: str | nn.Module | Sequence[str | nn.Module] = (),
     *,
     preprocess: Callable[..., Any] | None = None,
+    inputs: Any = None,
     bgr: bool = False,
     **options: Any,
 ) -> Result | list[Result]:
@@ -34,6 +37,8 @@ def visualize(
         preprocess: From a PIL image or an RGB array to the network input: any function, torchvision's transforms, or a
             processor of transformers. Where it puts the image is measured. By default ``input_size``, ``resize``,
             ``mean`` and ``std`` say it.
+        inputs: A network input that is ready, (C, h, w) or (1, C, h, w), in place of ``preprocess``: a float tensor
+            that was made of ``image``. How that lies in it is found by comparing the two.
         bgr: Whether an array or tensor is BGR, as OpenCV reads it.
         **options: Any of :class:`featmap.FeatMapInferencer`, such as ``channel_reduction`` or ``norm``.
 
@@ -45,8 +50,10 @@ def visualize(
     """
     if not isinstance(layers, Sequence) or len(layers):
         options['target_layers'] = layers
-    if preprocess is not None:
-        options['preprocess'] = preprocess
+    if preprocess is not None and inputs is not None:
+        raise OptionError('preprocess and inputs both say what the network is given: give either')
+    if preprocess is not None or inputs is not None:
+        options['preprocess'] = preprocess if inputs is None else ReadyInput(inputs)
     with _modes_kept(module):
         return FeatMapInferencer(model=module, **options)(image, bgr=bgr)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -44,6 +45,25 @@ def test_the_mode_of_each_part_is_kept(net):
         featmap.visualize(net, IMAGE, 'attic', input_size=32)
     assert (net.training, net[0].training, net[1].training) == (True, True, False)
     assert not any(part._forward_hooks for part in net.modules())
+
+
+def test_a_network_input_that_is_ready(net):
+    image = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (40, 80, 3), dtype=np.uint8), (5, 5), 0)
+    ready = preprocess(cv2.resize(image, (64, 64), interpolation=cv2.INTER_AREA))
+    geometry = featmap.visualize(net, image, '0', inputs=ready).maps[0].geometry
+    assert (geometry.scale, geometry.offset, geometry.flip) == ((0.8, 1.6), (0, 0), (True, False))
+    with pytest.raises(FeatMapError, match='does not look as if it was made of this image'):
+        featmap.visualize(net, image.transpose(1, 0, 2), '0', inputs=ready)
+    with pytest.raises(FeatMapError, match='preprocess and inputs both say'):
+        featmap.visualize(net, image, '0', inputs=ready, preprocess=preprocess)
+
+
+def test_what_a_function_does_can_be_declared(net):
+    def turned(image):
+        return preprocess(image).rot90(2, (1, 2))[:, :32, :32]
+
+    geometry = featmap.visualize(net, IMAGE, '0', preprocess=turned, input_size=32, resize='stretch').maps[0].geometry
+    assert (geometry.scale, geometry.flip) == ((0.4, 0.8), (False, False))
 
 
 def test_several_images(net):

@@ -82,13 +82,13 @@ def assembled(input_shape: tuple[int, int], x: tuple[Line, Reach], y: tuple[Line
         image_shape=(rows.extent, columns.extent),
         input_shape=input_shape,
         scale=(1 / abs(across.slope), 1 / abs(down.slope)),
-        offset=(_offset(across, columns.extent), _offset(down, rows.extent)),
+        offset=(offset_of(across, columns.extent), offset_of(down, rows.extent)),
         flip=(across.slope < 0, down.slope < 0),
     )
     return _with_crop(geometry, x, y)
 
 
-def _offset(line: Line, extent: int) -> float:
+def offset_of(line: Line, extent: int) -> float:
     """Input position of the image's low edge, or of its high one where it is flipped: where the content begins."""
     if line.slope > 0:
         return -line.start / line.slope

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from featmap.errors import FeatMapWarning
+from featmap.errors import FeatMapWarning, OptionError
 from featmap.models.checkpoint import Checkpoint, is_none, load_checkpoint
 from featmap.models.classes import read_classes
 from featmap.models.factories import attribute_of, find_object
@@ -42,8 +42,10 @@ def preprocessing_of(
         FeatMapError: where a function is not found, or what is declared makes no sense.
     """
     model = run.model
+    if isinstance(model.preprocess, Preprocessing):
+        return model.preprocess
     if model.preprocess is not None:
-        return Preprocessing(_function(model.preprocess, beside, place))
+        return Preprocessing(_function(model.preprocess, beside, place), _said(run))
     asked = any(run.asks(name) for name in _DECLARED)
     if default is not None and not asked:
         return Preprocessing(default)
@@ -56,6 +58,19 @@ def preprocessing_of(
             stacklevel=2,
         )
     return Preprocessing(Declared.parse(size, model.resize, model.mean, model.std))
+
+
+def _said(run: Run) -> Declared | None:
+    """Where a function of one's own puts images, where the run says so."""
+    size, resize = run.model.input_size, run.model.resize
+    if size is None and resize is None:
+        return None
+    if size is None or resize is None:
+        raise OptionError(
+            f'{written("preprocess")} is measured unless both {written("input_size")} and {written("resize")} say what '
+            f'it does to images: give the other one too, or neither'
+        )
+    return Declared.parse(size, resize)
 
 
 def weights_of(run: Run, request: Request) -> Checkpoint | None:

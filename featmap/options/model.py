@@ -33,12 +33,12 @@ class Model:
     )  # fmt: skip
     input_size: tuple[int, int] | None = option(
         None, SIZE, 'height and width of the network input, or one number for both', "the model's own, else 224",
-        CALLER, (_DECLARED,),
+        CALLER,
     )  # fmt: skip
     resize: str | None = option(
         None, one_of('R', 'letterbox', 'stretch', 'shorter', 'center-crop'),
-        'how an image is brought to that: whole and padded, stretched, by its shorter side, or by that and cropped',
-        '`letterbox`', CALLER, (_DECLARED,),
+        'how an image is brought to that: whole and padded, stretched, by its shorter side, or by that and cropped; '
+        'beside `--preprocess` and `--input-size` it says what that does', '`letterbox`', CALLER,
     )  # fmt: skip
     mean: tuple[float, ...] | None = option(
         None, numbers('M', 'numbers, one for each channel'), 'what is subtracted, of values up to 1, or up to 255',

@@ -84,13 +84,12 @@ class PlaceTrace(TorchFunctionMode):
         places = [place for place in map(place_of, tensors) if place]
         if not places:
             return
-        # An operator that torch.export wrote down has its overload behind its name: conv2d.default.
-        name = getattr(func, '__name__', '').partition('.')[0]
-        rule = RULES.get(name)
+        rule = RULES.get(getattr(func, '__name__', ''))
         for output in tensors_in(result):
             made = rule(args, kwargs, output) if rule else NotImplemented
             if made is NotImplemented:
-                made = passed_on(places, output.shape, self._inputs.shape[0], name in JOINS)
+                joins = getattr(func, '__name__', '') in JOINS
+                made = passed_on(places, output.shape, self._inputs.shape[0], joins)
             elif made is not None:
                 self._strides.setdefault(made.grid, set()).add(made.stride)
             put(output, made)

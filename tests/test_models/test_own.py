@@ -90,7 +90,7 @@ def test_a_module_that_the_file_has_made(nets):
         ('nets.py:Net', {'preprocess': 'other.py:f'}, "no file 'other.py'"),
         ('net.py:Net', {}, "no file 'net.py'"),
         ('nets.py:Net', {'model_args': ['width']}, "model_args: 'width' is no key=value"),
-        ('nets.py:Net', {'preprocess': 'preprocess', 'input_size': 8}, 'has no effect with'),
+        ('nets.py:Net', {'preprocess': 'preprocess', 'input_size': 8}, 'both input_size and resize say'),
     ],
 )
 def test_slips(nets, name, options, match):

@@ -7,14 +7,11 @@ measured for each size of image, and the measurement counts.
 from __future__ import annotations
 
 import copy
-import random
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from featmap.errors import GeometryError
 from featmap.geometry import ImageGeometry
@@ -22,6 +19,7 @@ from featmap.geometry.measured import agree, fit, measure
 from featmap.geometry.probes import asymmetric_probe, probe_images
 from featmap.models.openmmlab.image_place import ImagePlace
 from featmap.models.openmmlab.pipeline import TestPipeline
+from featmap.models.steadiness import is_steady, same_chance
 from featmap.wording import option as written
 
 # Transforms that are known to write down what they do, as long as one of a kind runs, in this order.
@@ -86,10 +84,12 @@ class Placement:
         return found
 
     def _measure(self, image_shape: tuple[int, int]) -> ImageGeometry:
-        with _same_chance() as drawn:
+        with same_chance() as drawn:
             try:
                 geometry = measure(self._network_input, image_shape).geometry
-                steady = self._trusted or _is_steady(self._network_input, asymmetric_probe(image_shape), drawn())
+                steady = self._trusted or is_steady(
+                    self._network_input, asymmetric_probe(image_shape), _REPEATS[drawn()]
+                )
             except GeometryError as error:
                 raise GeometryError(f'{self._culprit(image_shape) or error}; {_way_out()}') from error
             if steady:
@@ -106,7 +106,7 @@ class Placement:
             def picture(results: dict[str, Any], transform: Callable[..., Any] = transform) -> np.ndarray:
                 return transform(copy.deepcopy(results))['img']
 
-            if not _is_steady(picture, twin, True):
+            if not is_steady(picture, twin, _REPEATS[True]):
                 return f'{name} {_RANDOM}'
             twin = transform(twin)
             probes = [transform(probe) for probe in probes]
@@ -138,30 +138,3 @@ def _is_plain(pipeline: TestPipeline) -> bool:
 
 def _is_of_a_stack(part: Any) -> bool:
     return type(part).__module__.partition('.')[0] in _STACKS
-
-
-def _is_steady(run: Callable[[Any], np.ndarray], argument: Any, drawn: bool) -> bool:
-    """Whether a function makes the same array of an argument each time."""
-    first = run(argument)
-    return all(np.array_equal(first, run(argument)) for _ in range(_REPEATS[drawn]))
-
-
-@contextmanager
-def _same_chance() -> Iterator[Callable[[], bool]]:
-    """Leaves random numbers as they were; yields a function that says whether any were drawn so far."""
-    before = np.random.get_state(), random.getstate(), torch.get_rng_state()
-
-    def drawn() -> bool:
-        now = np.random.get_state()
-        return (
-            random.getstate() != before[1]
-            or not torch.equal(torch.get_rng_state(), before[2])
-            or not all(np.array_equal(one, other) for one, other in zip(now, before[0]))
-        )
-
-    try:
-        yield drawn
-    finally:
-        np.random.set_state(before[0])
-        random.setstate(before[1])
-        torch.set_rng_state(before[2])

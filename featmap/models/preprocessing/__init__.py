@@ -2,5 +2,6 @@
 
 from featmap.models.preprocessing.declared import RESIZES, Declared
 from featmap.models.preprocessing.preprocessing import NetworkInput, Preprocessing
+from featmap.models.preprocessing.ready import ReadyInput
 
-__all__ = ['RESIZES', 'Declared', 'NetworkInput', 'Preprocessing']
+__all__ = ['RESIZES', 'Declared', 'NetworkInput', 'Preprocessing', 'ReadyInput']

@@ -29,17 +29,17 @@ def read_answer(answer: Any) -> tuple[Tensor, dict[str, Tensor]]:
         answer, extras = _entry(answer)
     if isinstance(answer, (list, tuple)):
         if len(answer) != 1:
-            raise GeometryError(f'it returns {len(answer)} results, such as crops: {_EXPECTED}')
+            raise GeometryError(f'got {len(answer)} results, such as crops: {_EXPECTED}')
         answer = answer[0]
     tensor = _tensor(answer)
     if tensor.ndim == 4:
         if len(tensor) != 1:
-            raise GeometryError(f'it returns {len(tensor)} images of one, such as crops: {_EXPECTED}')
+            raise GeometryError(f'got {len(tensor)} images of one, such as crops: {_EXPECTED}')
         tensor = tensor[0]
     if tensor.ndim == 2:
         tensor = tensor[None]
     if tensor.ndim != 3 or not tensor.numel():
-        raise GeometryError(f'it returns a tensor of {tuple(tensor.shape)}: {_EXPECTED}')
+        raise GeometryError(f'got a tensor of {tuple(tensor.shape)}: {_EXPECTED}')
     if tensor.shape[-1] in _CHANNELS and tensor.shape[0] not in _CHANNELS:
         tensor = tensor.permute(2, 0, 1)
     return tensor.float().contiguous(), extras
@@ -51,11 +51,11 @@ def _entry(answer: Mapping[str, Any]) -> tuple[Any, dict[str, Tensor]]:
     images = [name for name, value in arrays.items() if value.ndim >= 3 and 'mask' not in str(name)]
     name = 'pixel_values' if 'pixel_values' in answer else images[0] if len(images) == 1 else None
     if name is None:
-        raise GeometryError(f'it returns entries {sorted(map(str, answer))}: expected the input as pixel_values')
+        raise GeometryError(f'got entries {sorted(map(str, answer))}: expected the input as pixel_values')
     image = answer[name]
     if name == 'pixel_values' and isinstance(image, (Tensor, np.ndarray)) and image.ndim not in (3, 4):
         raise GeometryError(
-            f'it returns pixel_values of {tuple(image.shape)}, such as patches, tiles or a video: expected (1, C, h, w)'
+            f'got pixel_values of {tuple(image.shape)}, such as patches, tiles or a video: expected (1, C, h, w)'
         )
     return image, {str(key): torch.as_tensor(value) for key, value in arrays.items() if key != name}
 
@@ -65,19 +65,17 @@ def _tensor(answer: Any) -> Tensor:
         answer = torch.from_numpy(np.ascontiguousarray(answer))
     if not isinstance(answer, Tensor):
         hint = '; end it with ToTensor()' if type(answer).__module__.startswith('PIL.') else ''
-        raise GeometryError(f'it returns {_kind(answer)}: {_EXPECTED}{hint}')
+        raise GeometryError(f'got {_kind(answer)}: {_EXPECTED}{hint}')
     if not answer.is_floating_point():
         raise GeometryError(
-            f'it returns {str(answer.dtype).removeprefix("torch.")} values, and whether the network takes them as 0 to '
-            f'255 or as 0 to 1 cannot be told: {_EXPECTED}; end it with .float() or .float() / 255'
+            f'got {str(answer.dtype).removeprefix("torch.")} values, and whether the network takes them as 0 to '
+            f'255 or as 0 to 1 cannot be told: {_EXPECTED}; use .float() or .float() / 255'
         )
     return answer.detach().cpu()
 
 
 def _kind(answer: Any) -> str:
-    kind = type(answer)
-    if isinstance(answer, np.ndarray):
-        return f'an array of {answer.dtype}'
-    return (
-        'None' if answer is None else f'{kind.__module__.partition(".")[0]} {kind.__name__}'.removeprefix('builtins ')
-    )
+    if answer is None or isinstance(answer, np.ndarray):
+        return 'None' if answer is None else f'an array of {answer.dtype}'
+    package = type(answer).__module__.partition('.')[0]
+    return ' '.join([*([] if package == 'builtins' else [package]), type(answer).__name__])

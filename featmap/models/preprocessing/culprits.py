@@ -54,6 +54,6 @@ def _array(step: Any) -> np.ndarray:
     if isinstance(step, Tensor):
         return step.detach().cpu().numpy()
     if isinstance(step, (tuple, list)):
-        raise GeometryError(f'it returns {len(step)} results, such as crops: expected one')
+        raise GeometryError(f'got {len(step)} results, such as crops: expected one')
     pixels = np.asarray(step)
     return pixels.transpose(2, 0, 1) if pixels.ndim == 3 else pixels

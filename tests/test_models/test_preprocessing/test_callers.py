@@ -122,21 +122,21 @@ def test_channels_come_first_where_both_could_be_meant():
 @pytest.mark.parametrize(
     ('answer', 'message'),
     [
-        (None, 'it returns None: expected one float tensor'),
+        (None, 'got None: expected one float tensor'),
         (
             Image.fromarray(IMAGE),
-            r'it returns PIL Image: expected one float tensor of \(C, h, w\); end it with ToTensor',
+            r'got PIL Image: expected one float tensor of \(C, h, w\); end it with ToTensor',
         ),
-        (np.array(['a']), 'it returns an array of <U1'),
-        (torch.from_numpy(IMAGE), r'it returns uint8 values, and whether .* \.float\(\) / 255'),
-        (torch.rand(2, 3, 4, 4), 'it returns 2 images of one'),
-        ((PLANES, PLANES, PLANES), 'it returns 3 results, such as crops'),
-        (torch.rand(5), r'it returns a tensor of \(5,\)'),
-        (torch.rand(3, 0, 4), r'it returns a tensor of \(3, 0, 4\)'),
+        (np.array(['a']), 'got an array of <U1'),
+        (torch.from_numpy(IMAGE), r'got uint8 values, and whether .* \.float\(\) / 255'),
+        (torch.rand(2, 3, 4, 4), 'got 2 images of one'),
+        ((PLANES, PLANES, PLANES), 'got 3 results, such as crops'),
+        (torch.rand(5), r'got a tensor of \(5,\)'),
+        (torch.rand(3, 0, 4), r'got a tensor of \(3, 0, 4\)'),
         ({'pixel_values': torch.rand(1, 1, 3, 4, 4)}, r'such as patches, tiles or a video: expected \(1, C, h, w\)'),
         (
             {'left': PLANES, 'right': PLANES},
-            r"it returns entries \['left', 'right'\]: expected the input as pixel_values",
+            r"got entries \['left', 'right'\]: expected the input as pixel_values",
         ),
     ],
 )

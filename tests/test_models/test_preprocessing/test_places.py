@@ -85,8 +85,8 @@ def equalized(image: np.ndarray) -> torch.Tensor:
         (rotated(90), r'turned or sheared'),
         (Compose(rotated(3), by_own_statistics), r'^Compose: the image is turned or sheared'),
         (in_perspective, r'^in_perspective: the image is (put together or bent|turned or sheared)'),
-        (five_crops, r'five_crops: it returns 5 results, such as crops: expected one float tensor of \(C, h, w\)'),
-        (lambda image: torch.stack(five_crops(image)), r'preprocess: it returns 5 images of one'),
+        (five_crops, r'five_crops: got 5 results, such as crops: expected one float tensor of \(C, h, w\)'),
+        (lambda image: torch.stack(five_crops(image)), r'preprocess: got 5 images of one'),
         (
             Compose(Resize(64), HorizontalFlip(0.5), to_tensor),
             r'^HorizontalFlip gives another result each time, so that a map cannot be laid over the image; ',
