@@ -142,9 +142,8 @@ def _preview(run: Run, inferencer: Any, image: Any, notes: Console) -> int:
     from featmap.layer_tree import measure
     from featmap.preview import print_layers
 
-    layers, missing = measure(
-        inferencer.detector, image, run.what.target_layers if 'target_layers' in run.given else ()
-    )
+    names = run.what.target_layers if 'target_layers' in run.given else ()
+    layers, missing = measure(inferencer.detector, image, names, run.what.extra_tokens)
     print_layers(layers)
     if missing is not None:
         tell(notes, f'featmap: the forward stopped there: {missing}')

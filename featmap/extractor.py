@@ -25,6 +25,7 @@ from featmap.reducers.base import AnyReducer, shows
 from featmap.reducers.channels import reasons
 from featmap.reducers.rounding import noise_of
 from featmap.structures import Detections, FeatureMap, Reduction
+from featmap.tokens import Tokens
 from featmap.wording import option as written
 
 
@@ -33,6 +34,7 @@ class _Reduced:
     """What a hook keeps of one map: where, what it means, planes, shape, type, cells; more where wanted."""
 
     path: str
+    tokens: Tokens | None
     meaning: Meaning
     reduction: Reduction
     shape: tuple[int, int, int]
@@ -55,6 +57,7 @@ class MapExtractor:
         calibrated: Whether maps are placed by what :meth:`mirror` measures, or else shows of the first image.
         query: X,Y in pixels of the original, which reducers that take a spot are asked about; None for none.
         pca: What makes the picture of components that goes with each map, in the same forward; None for none.
+        extra_tokens: How many tokens stand before the cells, where the model is not to be asked.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class MapExtractor:
         calibrated: bool = False,
         query: tuple[float, float] | None = None,
         pca: AnyReducer | None = None,
+        extra_tokens: int | None = None,
     ) -> None:
         self.detector = detector
         self.reducer = reducer
@@ -77,6 +81,7 @@ class MapExtractor:
         self.calibrated = calibrated
         self.query = query
         self._pca = pca
+        self.extra_tokens = extra_tokens
         self.targets: list[Target] = resolve(detector.model, names)
         self._meanings = detector.meanings()
         self._check_names()
@@ -128,14 +133,14 @@ class MapExtractor:
         geometry, (height, width) = batch.geometries[0], batch.input_shape
 
         def measure(target: Target, output: Any) -> None:
-            for path, features, _, cells in self._maps_in(target, output):
+            for item, features, _, cells in self._maps_in(target, output):
                 rows, columns = features.shape[1:]
                 (sy, sx), (oy, ox) = cells.stride, cells.offset
                 features = features if dimension is None else features.flip(dimension)
                 inside = geometry.content_cells((rows, columns), cells.stride, cells.offset)
                 plane = energy(features[:, inside[0], inside[1]].float().cpu().numpy())
                 slack = (rows - height / sy + 2 * oy, columns - width / sx + 2 * ox)
-                found[target, recorder.calls(target) - 1, path] = (plane, slack)
+                found[target, recorder.calls(target) - 1, item.path] = (plane, slack)
 
         recorder = ActivationRecorder(self.detector.model, self.targets, measure, stop_early=True)
         self._batch = batch if dimension is None else replace(batch, inputs=batch.inputs.flip(dimension))
@@ -199,7 +204,8 @@ class MapExtractor:
     def _reduce(self, target: Target, output: Any) -> list[_Reduced]:
         """Inside the hook: unfold and reduce on the device, so that nothing C×h×w is kept."""
         reduced = []
-        for path, features, weights, cells in self._maps_in(target, output):
+        for item, features, weights, cells in self._maps_in(target, output):
+            path, dtype = item.path, features.dtype
             shape = (int(features.shape[0]), int(features.shape[1]), int(features.shape[2]))
             meaning = self._meanings.of(target.module, output, path, shape[0])
             if not shows(self.reducer, meaning):
@@ -213,7 +219,7 @@ class MapExtractor:
                 pca = None if self._pca is None else reduce(self._pca, features, weights, meaning)
             except (OptionError, DrawError) as error:
                 raise type(error)(f'{target.name}{path}: {error}') from error
-            reduced.append(_Reduced(path, meaning.bare(), reduction, shape, features.dtype, cells, pca, kept))
+            reduced.append(_Reduced(path, item.tokens, meaning.bare(), reduction, shape, dtype, cells, pca, kept))
         return reduced
 
     def _observe(self, target: Target, output: Any) -> list[_Reduced]:
@@ -221,7 +227,7 @@ class MapExtractor:
             self.reducer.observe(features, weights)  # type: ignore[attr-defined]
         return []
 
-    def _maps_in(self, target: Target, output: Any) -> Iterator[tuple[str, Tensor, Tensor, Cells]]:
+    def _maps_in(self, target: Target, output: Any) -> Iterator[tuple[Map, Tensor, Tensor, Cells]]:
         assert self._batch is not None
         geometry = self._batch.geometries[0]
         try:
@@ -237,15 +243,16 @@ class MapExtractor:
             with torch.autocast(features.device.type, enabled=False):
                 # A copy: a reducer that writes to its weights must not spoil the next one's.
                 weights = _weights(geometry, cells, tuple(features.shape[1:]), features.device).clone()
-                yield item.path, features, weights, cells
+                yield item, features, weights, cells
 
     def _found(self, target: Target, output: Any) -> list[Map]:
         assert self._batch is not None
         head = self._meanings.head(target.module)
         if head is not None and head.by_query:
             raise LayerError(f'{target.name} puts out one row per object query, which has no place in the image')
-        grids = self.placement.grids_of(target)
-        return maps_of(output, self._batch.input_shape, 1, target.path, target.name, grids)
+        layouts = self.placement.layouts_of(target)
+        shape = self._batch.input_shape
+        return maps_of(output, shape, 1, target.path, target.name, layouts, self.extra_tokens)
 
     def _feature_maps(self, recorder: ActivationRecorder, geometry: ImageGeometry) -> Iterator[FeatureMap]:
         for record in recorder.records:
@@ -262,6 +269,7 @@ class MapExtractor:
                     'note': 'random weights' if self.detector.random_weights else '',
                     'offset': item.cells.offset,
                     'stride_known': item.cells.known,
+                    'tokens': item.tokens,
                     'query': None if self.query is None else position_of(self.query),
                 }
                 yield FeatureMap(

@@ -112,6 +112,7 @@ class FeatMapInferencer:
             calibrated=what.placement == 'calibrated',
             query=what.query,
             pca=components_of(self.options, self.visualizer.look.panels),
+            extra_tokens=what.extra_tokens,
         )
 
     def __setattr__(self, name: str, value: Any) -> None:

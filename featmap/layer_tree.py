@@ -16,6 +16,10 @@ from featmap.layouts import flatten, maps_of
 from featmap.models.protocol import AnyModel
 from featmap.placement import Placement
 from featmap.recorder import ActivationRecorder
+from featmap.tokens import Tokens
+
+_Described = tuple[tuple[tuple[int, ...], ...], tuple[Cells, ...], tuple[Tokens | None, ...]]
+"""Of each output its shape, its cells and its tokens."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class LayerInfo:
         parameters: How many numbers the layer and its parts learn.
         calls: How often it was called in the forward.
         known: Whether the strides come of the operations that ran, and not of the sizes.
+        tokens: For every map, of which tokens it was made; empty where none was made of tokens.
         order: Its place among the layers in the order in which they first returned.
     """
 
@@ -40,11 +45,12 @@ class LayerInfo:
     parameters: int
     calls: int
     known: bool = True
+    tokens: tuple[Tokens | None, ...] = ()
     order: int = field(default=-1, compare=False)
 
 
 def measure(
-    detector: AnyModel, image: np.ndarray, names: Sequence[str] = ()
+    detector: AnyModel, image: np.ndarray, names: Sequence[str] = (), extra_tokens: int | None = None
 ) -> tuple[list[LayerInfo], MissingOpError | None]:
     """Run the model on an (H, W, 3) RGB uint8 image and describe each layer, parents before children.
 
@@ -52,6 +58,7 @@ def measure(
         detector: The model.
         image: The image.
         names: Layers to describe with their parts; all by default.
+        extra_tokens: How many tokens stand before the cells, where the model is not to be asked.
 
     Returns:
         The layers, and the error of an op that the forward lacked; what ran before it is measured all the same.
@@ -65,15 +72,17 @@ def measure(
 
     order: dict[str, int] = {}
 
-    def describe(target: Target, output: Any) -> tuple[tuple[tuple[int, ...], ...], tuple[Cells, ...]]:
+    def describe(target: Target, output: Any) -> _Described:
         order.setdefault(target.name, len(order))
         try:
-            maps = maps_of(output, batch.input_shape, 1, layer=target.name, grid_of=placement.grids_of(target))
+            layouts = placement.layouts_of(target)
+            maps = maps_of(output, batch.input_shape, 1, (), target.name, layouts, extra_tokens)
         except LayerError:
             tensors = (leaf.value for leaf in flatten(output) if isinstance(leaf.value, Tensor))
-            return tuple(tuple(tensor.shape) for tensor in tensors), ()
+            return tuple(tuple(tensor.shape) for tensor in tensors), (), ()
         shapes = tuple(tuple(item.features.shape[1:]) for item in maps)
-        return shapes, tuple(placement.cells(target, item) for item in maps)
+        tokens = tuple(item.tokens for item in maps)
+        return shapes, tuple(placement.cells(target, item) for item in maps), tokens if any(tokens) else ()
 
     missing = None
     recorder = ActivationRecorder(detector.model, everything, describe, strict=False)
@@ -85,10 +94,10 @@ def measure(
     first = {record.target: record.value for record in reversed(recorder.records)}
     layers = []
     for target in everything:
-        shapes, cells = first.get(target, ((), ()))
+        shapes, cells, tokens = first.get(target, ((), (), ()))
         strides = tuple(each.stride for each in cells)
         parameters = sum(parameter.numel() for parameter in target.module.parameters())
         calls, known = recorder.calls(target), all(each.known for each in cells)
         kind, place = type(target.module).__name__, order.get(target.name, -1)
-        layers.append(LayerInfo(target.name, kind, shapes, strides, parameters, calls, known, place))
+        layers.append(LayerInfo(target.name, kind, shapes, strides, parameters, calls, known, tokens, place))
     return layers, missing

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from featmap.calibration import Displacement
 from featmap.geometry import Cells, Offset, Place, nominal_stride
 from featmap.layers import Target
-from featmap.layouts import Map
+from featmap.layouts import Layout, Map, declared_layout
 from featmap.tracing import PlaceTrace
 
 Output = tuple[Target, int, str]
@@ -23,9 +23,9 @@ Mirrored = dict[Output, tuple[np.ndarray, tuple[float, float]]]
 
 @dataclass
 class _Seen:
-    """What one forward showed: grids of tokens, cells, and their places where the arithmetic is known all the way."""
+    """What one forward showed: layouts, cells, and their places where the arithmetic is known all the way."""
 
-    grids: dict[Output, tuple[int, int]] = field(default_factory=dict)
+    layouts: dict[Output, Layout] = field(default_factory=dict)
     cells: dict[Output, Cells] = field(default_factory=dict)
     places: dict[Output, Place] = field(default_factory=dict)
 
@@ -71,16 +71,22 @@ class Placement:
         finally:
             self._trace = None
 
-    def grids_of(self, target: Target) -> Callable[[str, Tensor], tuple[int, int] | None]:
-        """What :func:`featmap.layouts.maps_of` asks for tokens in the present call of the target."""
+    def layouts_of(self, target: Target) -> Callable[[str, Tensor], Layout | None]:
+        """What :func:`featmap.layouts.maps_of` asks for tensors in the present call of the target.
 
-        def grid_of(path: str, tokens: Tensor) -> tuple[int, int] | None:
+        Operations that ran are asked first, then modules that say what they are made for.
+        """
+
+        def layout_of(path: str, value: Tensor) -> Layout | None:
             output = (target, self._calls(target) - 1, path)
-            if self._trace and (grid := self._trace.grid(tokens)):
-                self._now.grids[output] = grid
-            return self._now.grids.get(output)
+            if self._trace and (layout := self._trace.layout(value)):
+                self._now.layouts[output] = layout
+            found = self._now.layouts.get(output)
+            if found is None and value.ndim == 3:
+                found = declared_layout(self._model, target.name, self._size, value)
+            return found
 
-        return grid_of
+        return layout_of
 
     def cells(self, target: Target, found: Map) -> Cells:
         """How the cells of a map that the present call of the target put out lie: (N, C, h, w)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from typing import Literal
 
 from rich.console import Console
@@ -12,6 +13,7 @@ from rich.text import Text
 from featmap.escaping import escape
 from featmap.geometry import Stride
 from featmap.layer_tree import LayerInfo
+from featmap.tokens import Tokens
 from featmap.wording import option as written
 
 _MARK = '●'
@@ -54,11 +56,17 @@ def _row(layer: LayerInfo) -> tuple[str, ...]:
         _MARK if layer.strides else '',
         escape(layer.name),
         escape(layer.kind),
-        ', '.join('×'.join(map(str, shape)) for shape in layer.shapes) or '–',
+        ', '.join(_shape(*each) for each in zip_longest(layer.shapes, layer.tokens)) or '–',
         ', '.join(f'{"" if layer.known else "≈"}{stride}' for stride in _distinct(layer.strides)) or '–',
         f'{layer.parameters:,}',
         str(layer.calls) if layer.calls else 'never',
     )
+
+
+def _shape(shape: tuple[int, ...], tokens: Tokens | None) -> str:
+    """C×H×W, and of which tokens that was made."""
+    text = '×'.join(map(str, shape))
+    return text if tokens is None else f'{text} ({tokens.describe((shape[1], shape[2]))})'
 
 
 def suggestions(layers: Sequence[LayerInfo], count: int = 6) -> list[str]:

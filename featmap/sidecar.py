@@ -11,6 +11,7 @@ import numpy as np
 from featmap.classification import KINDS as CLASSIFIED
 from featmap.schema import Check, SchemaError, flag, many, mapping, maybe, number, one_of, record, text, whole
 from featmap.structures import KINDS
+from featmap.tokens import Tokens
 
 _MOST = 1 << 24
 """No image, layer or list of channels is longer."""
@@ -29,6 +30,12 @@ _geometry = record(
     },
     {'crop': maybe(many(number(-_MOST, _MOST), 4))},
 )
+
+
+def _tokens(value: Any, place: str) -> Tokens:
+    entry = record({'count': whole(1, _MOST_PIXELS), 'left_out': whole(0, _MOST_PIXELS), 'known': flag})(value, place)
+    return Tokens(entry['count'], entry['left_out'], entry['known'])
+
 
 _map = record(
     {
@@ -52,6 +59,7 @@ _map = record(
         'why': many(text()),
         'note': text(),
         'stride_known': flag,
+        'tokens': maybe(_tokens),
         'offset': many(number(-_MOST, _MOST), 2),
         'query': maybe(many(number(0, _MOST), 2)),
         'pca': maybe(

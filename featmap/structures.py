@@ -15,6 +15,7 @@ from featmap.errors import DrawError
 from featmap.geometry import ImageGeometry, Offset, Stride, View
 from featmap.masks import Masks, Segments
 from featmap.notebook import screen_png
+from featmap.tokens import Tokens
 
 if TYPE_CHECKING:
     import torch
@@ -82,6 +83,7 @@ class FeatureMap:
         stride_known: Whether the stride comes of the operations that made the map, and not of its size.
         query: The position in the original, ``(x, y)``, that was asked about and is marked; None for none.
         pca: The same output as the picture of its three leading components; None where it was not asked for.
+        tokens: Of which tokens the map was made; None where the layer put out a map.
     """
 
     values: np.ndarray
@@ -106,6 +108,7 @@ class FeatureMap:
     stride_known: bool = True
     query: tuple[float, float] | None = None
     pca: FeatureMap | None = None
+    tokens: Tokens | None = None
 
     def __post_init__(self) -> None:
         wrong = self._wrong()

@@ -23,7 +23,7 @@ FLOORS = [
     ['registry'],
     ['norm', 'crop'],
     ['options'],
-    ['geometry', 'masks', 'classification'],
+    ['geometry', 'masks', 'classification', 'tokens'],
     ['structures'],
     ['meaning', 'matching'],
     ['layer_types'],

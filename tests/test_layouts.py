@@ -67,7 +67,11 @@ def test_nested_outputs_are_flattened_with_their_path(output, expected):
 def test_flatten_goes_depth_first_and_keeps_grids_beside_their_tokens():
     sequence = tokens(3, 8, 12)
     leaves = list(flatten({'x': (sequence, (8, 12), P3, [1, 2]), 'y': 4}))
-    assert [(leaf.label, leaf.grid) for leaf in leaves] == [('[x][0]', (8, 12)), ('[x][2]', (1, 2)), ('[y]', None)]
+    assert [(leaf.label, leaf.sizes) for leaf in leaves] == [
+        ('[x][0]', ((8, 12), (1, 2))),
+        ('[x][2]', ((1, 2),)),
+        ('[y]', ()),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -231,7 +235,7 @@ def test_a_batch_of_two_keeps_its_images_apart(output):
         (None, 'x', 'its output is a NoneType, expected a tensor'),
         ('text', 'x', 'its output is a str'),
         ((8, 12), 'x', 'its output is a tuple'),
-        ([None, torch.zeros(3)], 'x', r'\[0\] is a NoneType, expected a tensor; \[1\] is a tensor of shape \(3,\)'),
+        ([None, torch.zeros(3)], 'x', r'feature map: \[1\] is a tensor of shape \(3,\)'),
     ],
 )
 def test_what_has_no_place_in_the_image_is_refused_with_the_reason(output, layer, reason):

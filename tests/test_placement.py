@@ -93,7 +93,7 @@ def test_tokens_take_the_grid_of_their_patches() -> None:
 
     def consume(target, output):
         tokens = output.transpose(1, 2)
-        for item in maps_of(tokens, (150, 190), grid_of=placement.grids_of(target)):
+        for item in maps_of(tokens, (150, 190), layout_of=placement.layouts_of(target)):
             found.append((tuple(item.features.shape), placement.cells(target, item)))
 
     recorder = ActivationRecorder(net, [target], consume)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from featmap.geometry import Place
+from featmap.layouts import Grid, Layout
 from featmap.tracing import PlaceTrace
 from tests.conftest import hooks
 
@@ -164,7 +165,8 @@ def test_tokens_know_their_grid_and_patch_size(
     x = torch.rand(1, 1, *shape)
     with torch.no_grad(), PlaceTrace(net, x) as tracer:
         tokens = net(x)
-        assert tracer.grid(tokens) == grid
+        axis = 1 if batch_first else 0
+        assert tracer.layout(tokens) == Layout((axis,), (Grid(grid, 1),))
         cells = (tokens if batch_first else tokens.transpose(0, 1))[:, 1:].transpose(1, 2).unflatten(2, grid)
         assert tracer.stride(cells) == (16, 16)
         assert tracer.place(cells).offset == (0, 0)

@@ -124,6 +124,11 @@ class What:
         'use the basis of `pca` in this file; `--save-basis` writes one',
         rules=(with_reducer('pca', panel='pca'),),
     )
+    extra_tokens: int | None = option(
+        None, whole('N', 'how many tokens, 0 or more', lambda n: n >= 0),
+        'how many class, distillation and register tokens a transformer puts before those of its patches',
+        'asked of the model',
+    )  # fmt: skip
     placement: str = option(
         'nominal', one_of('P', 'nominal', 'calibrated'),
         '`calibrated` draws maps where the model looked, which mirror images of up to eight images of the run tell '

@@ -39,7 +39,7 @@ class Label(str):
 
 
 def label_of(item: FeatureMap, plane: int, scale: Range | None, norm: Norm, grid: bool = False) -> Label:
-    """Layer and output index, what the plane shows and by which reducer, C×H×W, stride, calibration, value range."""
+    """Layer and output index, what the plane shows and by which reducer, C×H×W, stride, tokens, shift, range."""
     told = []
     if scale is not None:
         told.append(f'{scale} ({norm.note})' if norm.note and not item.ranges else str(scale))
@@ -65,7 +65,9 @@ def _shows(item: FeatureMap, plane: int) -> list[str]:
 
 def _facts(item: FeatureMap, grid: bool) -> list[str]:
     channels, rows, columns = item.shape
-    return [f'{channels}×{rows}×{columns}', _stride(item, grid), *_moved(item), *([item.note] if item.note else [])]
+    tokens = [item.tokens.describe((rows, columns))] if item.tokens else []
+    told = [f'{channels}×{rows}×{columns}', _stride(item, grid), *tokens, *_moved(item)]
+    return [*told, item.note] if item.note else told
 
 
 def _stride(item: FeatureMap, grid: bool) -> str:

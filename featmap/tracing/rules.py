@@ -10,8 +10,10 @@ from torch import Tensor
 from featmap.geometry import Place
 from featmap.geometry.places import AxisPlace, merged
 from featmap.layouts import EXTRA_TOKENS
+from featmap.tracing.axes import Axes, as_tokens, on_axes, read
 
 _TAG = '_featmap_place'
+_AXES = '_featmap_axes'
 
 
 def place_of(tensor: Tensor) -> Place | None:
@@ -19,12 +21,18 @@ def place_of(tensor: Tensor) -> Place | None:
     return getattr(tensor, _TAG, None)
 
 
-def put(tensor: Tensor, place: Place | None) -> None:
-    """Make a tensor carry its place; None takes it away."""
-    if place is None:
-        vars(tensor).pop(_TAG, None)
-    else:
-        setattr(tensor, _TAG, place)
+def axes_of(tensor: Tensor) -> Axes | None:
+    """The axes that a tensor carries, where it is known how a grid or tokens stand in it."""
+    return getattr(tensor, _AXES, None)
+
+
+def put(tensor: Tensor, place: Place | None, axes: Axes | None = None) -> None:
+    """Make a tensor carry its place and its axes; None takes them away."""
+    for tag, value in ((_TAG, place), (_AXES, axes)):
+        if value is None:
+            vars(tensor).pop(tag, None)
+        else:
+            setattr(tensor, tag, value)
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
@@ -38,9 +46,9 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
         yield from tensors_in(list(value.values()))
 
 
-def grid_of(tensor: Tensor) -> tuple[int, int]:
-    """The last two extents."""
-    return int(tensor.shape[-2]), int(tensor.shape[-1])
+def grid_of(tensor: Tensor, axis: int = -2) -> tuple[int, int]:
+    """Two extents, the last ones by default."""
+    return int(tensor.shape[axis]), int(tensor.shape[axis + 1])
 
 
 def on_grid(tensor: Tensor) -> Place | None:
@@ -60,8 +68,18 @@ def _folded(place: Place, shape: Sequence[int]) -> Place:
     return place.each(AxisPlace.resized, grid)
 
 
+def rows_axis(tensor: Tensor) -> int | None:
+    """Where the rows of a tensor's grid stand among its axes, its columns after them."""
+    place = place_of(tensor)
+    layout = read(axes_of(tensor), place, tensor.shape)
+    if layout is None or place is None:
+        return _rows_axis(tensor.shape, place)
+    adjacent = len(layout.axes) == 2 and layout.axes[1] == layout.axes[0] + 1
+    return layout.axes[0] if adjacent and grid_of(tensor, layout.axes[0]) == place.grid else None
+
+
 def _rows_axis(shape: Sequence[int], place: Place | None) -> int | None:
-    """Where the rows of a grid stand among the axes, its columns after them; in front of channels last too."""
+    """The same by the extents alone; in front of channels last too."""
     if place is None or len(shape) < 3:
         return None
     found = [k for k in range(len(shape) - 1) if (shape[k], shape[k + 1]) == place.grid]
@@ -195,8 +213,7 @@ def _unfolded(args: Sequence[Any], kwargs: Mapping[str, Any], output: Tensor) ->
 
 def _padded(args: Sequence[Any], kwargs: Mapping[str, Any], output: Tensor) -> Any:
     source, pads = _input(args, kwargs), _argument(args, kwargs, 1, 'pad', ())
-    place = place_of(source)
-    at = _rows_axis(source.shape, place)
+    place, at = place_of(source), rows_axis(source)
     if place is None or at is None:
         return NotImplemented
 
@@ -210,8 +227,7 @@ def _padded(args: Sequence[Any], kwargs: Mapping[str, Any], output: Tensor) -> A
 def _picked(args: Sequence[Any], kwargs: Mapping[str, Any], output: Tensor) -> Any:
     """Indexing with slices, which crops a map, or takes every other pixel of it."""
     source, key = args[0], args[1] if isinstance(args[1], tuple) else (args[1],)
-    place = place_of(source)
-    at = _rows_axis(source.shape, place)
+    place, at = place_of(source), rows_axis(source)
     if place is None or at is None or any(isinstance(each, (Tensor, list)) for each in key):
         return NotImplemented
     given = sum(each is not None and each is not Ellipsis for each in key)
@@ -248,3 +264,33 @@ RULES: dict[str, Callable[[Sequence[Any], Mapping[str, Any], Tensor], Any]] = {
     '__getitem__': _picked,
 }  # fmt: skip
 """Of operations by their name; ``NotImplemented`` where a call is none that the rule is about."""
+
+
+def axes_after(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], output: Tensor, place: Place) -> Axes | None:
+    """How the grid stands in what an operation of :data:`RULES` puts out."""
+    if name == 'unfold':
+        return as_tokens(3, 2, output.shape, place)
+    at: int | None = output.ndim - 2
+    if name in ('pad', '__getitem__'):
+        at = rows_axis(_input(args, kwargs))
+    if name == '__getitem__' and at is not None:
+        key = args[1] if isinstance(args[1], tuple) else (args[1],)
+        at = _after_key(key, args[0].ndim, at)
+    return None if at is None else on_axes(output.shape, at, at + 1)
+
+
+def _after_key(key: Sequence[Any], ndim: int, axis: int) -> int:
+    """Where an axis stands after indexing by numbers, slices, ``None`` and ``...``, which does not pick one of it."""
+    given = sum(each is not None and each is not Ellipsis for each in key)
+    before, shift = 0, 0
+    for each in key:
+        if before > axis:
+            break
+        if each is Ellipsis:
+            before += ndim - given
+        elif each is None:
+            shift += 1
+        else:
+            shift -= isinstance(each, int)
+            before += 1
+    return axis + shift

@@ -16,8 +16,22 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from featmap.geometry import Place, Stride
-from featmap.layouts import EXTRA_TOKENS
-from featmap.tracing.rules import JOINS, RULES, grid_of, on_grid, passed_on, place_of, put, tensors_in, windowed
+from featmap.layouts import EXTRA_TOKENS, Grid, Layout
+from featmap.tracing.axes import on_axes, read
+from featmap.tracing.follow import FIRST_ONLY, follow
+from featmap.tracing.rules import (
+    JOINS,
+    RULES,
+    axes_after,
+    axes_of,
+    grid_of,
+    on_grid,
+    passed_on,
+    place_of,
+    put,
+    tensors_in,
+    windowed,
+)
 
 
 class PlaceTrace(TorchFunctionMode):
@@ -38,7 +52,9 @@ class PlaceTrace(TorchFunctionMode):
         self._strides: dict[tuple[int, int], set[Stride]] = {}
 
     def __enter__(self) -> PlaceTrace:
-        put(self._inputs, Place.of_input((self._inputs.shape[-2], self._inputs.shape[-1])))
+        ndim = self._inputs.ndim
+        place = Place.of_input((self._inputs.shape[-2], self._inputs.shape[-1]))
+        put(self._inputs, place, on_axes(self._inputs.shape, ndim - 2, ndim - 1))
         for module in self._model.modules():
             if _is_foreign_convolution(module):
                 self._handles.append(module.register_forward_hook(self._convolved))
@@ -57,6 +73,10 @@ class PlaceTrace(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
+        if getattr(func, '__name__', '') == '__iter__':  # q, k, v = qkv
+            result = list(result)
+            self._hand_on(func, args, kwargs, result)
+            return iter(result)
         if isinstance(result, (Tensor, tuple, list)):
             self._hand_on(func, args, kwargs, result)
         return result
@@ -65,11 +85,18 @@ class PlaceTrace(TorchFunctionMode):
         """Where the cells of a map (N, C, h, w) look, which the forward made or which is a view of what it made."""
         return on_grid(features)
 
-    def grid(self, tokens: Tensor) -> tuple[int, int] | None:
-        """The (h, w) that tokens (N, L, C) or (L, N, C) come from; extra ones may stand before them."""
-        place = place_of(tokens)
-        fits = place and any(tokens.shape[k] - place.grid[0] * place.grid[1] in EXTRA_TOKENS for k in (0, 1))
-        return place.grid if place and fits else None
+    def layout(self, value: Tensor) -> Layout | None:
+        """How the cells of a map stand in a tensor, or which of its tokens (N, L, C) or (L, N, C) are cells."""
+        place = place_of(value)
+        layout = read(axes_of(value), place, value.shape)
+        if layout is not None or place is None or value.ndim != 3:
+            return layout
+        # By the numbers: extra tokens stand before the cells.
+        for axis in (1, 0):
+            extra = value.shape[axis] - place.grid[0] * place.grid[1]
+            if extra in EXTRA_TOKENS:
+                return Layout((axis,), (Grid(place.grid, extra),))
+        return None
 
     def stride(self, features: Tensor) -> Stride | None:
         """The stride of a map (N, C, h, w): that of its place, else the only one among maps of its size so far."""
@@ -80,26 +107,36 @@ class PlaceTrace(TorchFunctionMode):
         return next(iter(found)) if len(found) == 1 else None
 
     def _hand_on(self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> None:
-        tensors = list(tensors_in((args, kwargs)))
-        places = [place for place in map(place_of, tensors) if place]
-        if not places:
+        name = getattr(func, '__name__', '')
+        given = args[:1] or kwargs.get('query', ()) if name in FIRST_ONLY else (args, kwargs)
+        carried = [(tensor, axes_of(tensor), place_of(tensor)) for tensor in tensors_in(given)]
+        sources = [source for source in carried if source[1] is not None or source[2] is not None]
+        if not sources:
             return
-        rule = RULES.get(getattr(func, '__name__', ''))
-        for output in tensors_in(result):
-            made = rule(args, kwargs, output) if rule else NotImplemented
-            if made is NotImplemented:
-                joins = getattr(func, '__name__', '') in JOINS
-                made = passed_on(places, output.shape, self._inputs.shape[0], joins)
-            elif made is not None:
-                self._strides.setdefault(made.grid, set()).add(made.stride)
-            put(output, made)
+        rule, places = RULES.get(name), [place for _, _, place in sources if place]
+        for number, output in enumerate(tensors_in(result)):
+            made = rule(args, kwargs, output) if rule and places else NotImplemented
+            if made is not NotImplemented:
+                if made is not None:
+                    self._strides.setdefault(made.grid, set()).add(made.stride)
+                put(output, made, axes_after(name, args, kwargs, output, made) if made else None)
+                continue
+            made = passed_on(places, output.shape, self._inputs.shape[0], name in JOINS)
+            held = follow(name, func, args, kwargs, number, output, sources)
+            if held is not None:
+                axes, place = held
+                # The same grid from several sources has the places of all.
+                same = made is not None and place is not None and made.grid == place.grid
+                put(output, made if same else place, axes)
+            else:
+                put(output, made)
 
     def _convolved(self, module: nn.Module, inputs: Any, output: Any) -> None:
         """A convolution of an extension, whose inside is not seen."""
         if inputs and isinstance(inputs[0], Tensor) and isinstance(output, Tensor) and output.ndim == 4:
             given = {name: getattr(module, name) for name in ('kernel_size', 'stride', 'padding', 'dilation')}
             place = windowed(inputs[0], output, **given)
-            put(output, place)
+            put(output, place, on_axes(output.shape, 2, 3) if place else None)
 
 
 def _is_foreign_convolution(module: nn.Module) -> bool:
