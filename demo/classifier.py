@@ -1,9 +1,8 @@
 """A network of your own, as featmap takes it: a factory, a preprocessing and the names of its classes.
 
-    python demo/featmap_vis_demo.py demo/object.jpg demo/classifier.py:classifier demo/classifier.pth \
-        --preprocess preprocess
+    featmap demo/object.jpg demo/classifier.py:classifier demo/classifier.pth --preprocess preprocess
 
-It needs PyTorch and Pillow only. tools/train_demo_classifier.py trained its weights.
+It needs PyTorch, NumPy and Pillow only. tools/train_demo_classifier.py trained its weights.
 """
 
 from __future__ import annotations

@@ -113,14 +113,11 @@ def _tell_own_warnings(notes: Console) -> None:
 
 def _load(run: Run, notes: Console) -> Any:
     from featmap.inferencer import FeatMapInferencer
-    from featmap.models.checkpoint import is_none
     from featmap.models.device import pick_device
 
     device = pick_device(run.model.device)
     if run.model.device is None and device.type == 'cpu':
         tell(notes, 'featmap: no CUDA device here, running on the CPU')
-    if is_none(run.inputs.checkpoint):
-        tell(notes, 'featmap: no checkpoint: the weights are random, and so is what the maps show')
     save_dir = run.output.out_dir or 'output'
     inferencer = FeatMapInferencer(
         run.inputs.config,
@@ -130,6 +127,8 @@ def _load(run: Run, notes: Console) -> Any:
     )
     if inferencer.default_layers is not None:
         tell(notes, f'featmap: no {written("target_layers")}: drawing {inferencer.default_layers}')
+    if inferencer.detector.random_weights:
+        tell(notes, 'featmap: no checkpoint: the weights are random, and so is what the maps show')
     if inferencer.visualizer._vis_backends:
         tell(notes, f'featmap: vis backends that write files do so in {os.path.join(save_dir, "vis_data")}')
     report = inferencer.detector.weights

@@ -10,6 +10,7 @@ import numpy as np
 
 from featmap.geometry import View
 from featmap.matching import Match
+from featmap.rendering.chart import chart_cell
 from featmap.rendering.legend import add_legend, entries_of
 from featmap.rendering.masks import draw_results
 from featmap.rendering.normalize import Range
@@ -93,6 +94,8 @@ class Drawing:
         if self._match is not None and truth is not None:
             parts = ['ground truth', self._match.count, *([] if self.view.is_whole else ['in the whole image'])]
             beside = [Cell(truth, SEPARATOR.join(parts))]
+        if self._seen is not None and self._seen.classification is not None:
+            beside.append(chart_cell(self.view.shape, self._seen))
         groups = [[*self._cells(item, ranges, layout)] for item, ranges in zip(maps, scales)]
         if self.look.panels:
             rows = [row for group in groups for row in self._rows(group)]
@@ -164,6 +167,13 @@ class Pages(Sequence[Rendering]):
 def queries_of(maps: Sequence[FeatureMap]) -> list[tuple[float, float]]:
     """The positions in the original that maps were asked about, each once."""
     return list(dict.fromkeys(item.query for item in maps if item.query))
+
+
+def classified(detections: Detections | None) -> Detections | None:
+    """The best classes alone, which need no panel as large as boxes do; None where there are none."""
+    if detections is None or detections.classification is None:
+        return None
+    return Detections(classes=detections.classes, kind='', classification=detections.classification)
 
 
 def planes_of(item: FeatureMap, chosen: slice) -> FeatureMap:

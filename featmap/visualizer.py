@@ -27,7 +27,7 @@ from featmap.rendering.mmengine_picture import draw_as_mmengine
 from featmap.rendering.normalize import Range
 from featmap.rendering.panels import Look, components_of, sizes_of
 from featmap.rendering.scales import scales_of
-from featmap.sheets import Drawing, Layout, Pages, planes_of
+from featmap.sheets import Drawing, Layout, Pages, classified, planes_of
 from featmap.structures import Detections, FeatureMap, Rendering, check_drawable
 
 _PLANES_A_PAGE, _LARGE_PLANES = 64, 32  # the most in a picture, and the most that are as large as elsewhere
@@ -108,7 +108,8 @@ class FeatMapVisualizer(Visualizer):
         Args:
             image: (H, W, 3) RGB uint8, the original.
             maps: Maps of this image, in drawing order.
-            detections: Masks, and boxes with class and score, on the original, outlines on the panels; None for none.
+            detections: Masks, and boxes with class and score, on the original, outlines on the panels; the best
+                classes of the image beside it; None for none.
             title: Label of the original.
             run: The range of the whole run, for the norm ``run``; by default that of these maps.
             scales: For each map the range of each plane; by default what the norm makes of these maps.
@@ -204,10 +205,12 @@ class FeatMapVisualizer(Visualizer):
         view = self.view(image, detections, longest=min(longest or page_panel, page_panel))
         head = self._head(title, image, maps, view)
         drawing = Drawing(image, view, self.look)
+        first_page = Drawing(image, view, self.look, classified(detections))
         for item, ranges in zip(maps, scales):
             for first in range(0, len(item) if len(item) > many else 0, limit):
                 chosen = slice(first, first + limit)
-                draws.append(partial(self._draw, drawing, [planes_of(item, chosen)], [ranges[chosen]], head))
+                on = drawing if draws else first_page
+                draws.append(partial(self._draw, on, [planes_of(item, chosen)], [ranges[chosen]], head))
         return (draws[0](),) if len(draws) == 1 else Pages(draws)
 
     def _check(self, image: Any, maps: Any, detections: Any) -> None:

@@ -256,7 +256,10 @@ def test_pictures_of_a_folder_in_another_format(run, photo, suffix):
          '--channels goes with --channel-reduction channels, got l2'),
         (['--channels', '3', '--components', '2'],
          '--components goes with --channel-reduction pca or nmf or kmeans, got channels'),
-        (['--basis', 'b.npz', '--channel-reduction', 'nmf'], '--basis goes with --channel-reduction pca, got nmf'),
+        (
+            ['--basis', 'b.npz', '--channel-reduction', 'nmf'],
+            '--basis goes with --channel-reduction pca or --panels pca, got nmf',
+        ),
         (['--abs', '--channel-reduction', 'std'],
          '--abs goes with --channel-reduction None or topk or select_max, got std'),
         (['--topk', '3', '--channel-reduction', 'eigen'], '--topk goes with --channel-reduction None or topk, got eig'),

@@ -15,6 +15,8 @@ from matplotlib.figure import Figure
 
 from featmap.crop import Crop, Window, parse_crop
 from featmap.errors import OptionError, OutputError
+from featmap.figure.chart import chart_tile
+from featmap.figure.chart import texts as chart_texts
 from featmap.figure.marks import Marks
 from featmap.figure.sheet import GAP, MARGIN, Caption, Sheet
 from featmap.figure.style import SMALLEST, AnyStyle, Type, applied, settings_of, side_by_side
@@ -84,7 +86,8 @@ def draw_figure(
     Where the panels would be too narrow to read, in a single column, the image stands above them. A range stands on a
     colour bar below its panel, or right of all panels that share it; ≤ and ≥ mark ends that values lie beyond. A
     concept's frame has its colour in the panel of all concepts. Boxes have class and score on the image; where these
-    have no room, a number that a legend explains. No text is smaller than 5 points.
+    have no room, a number that a legend explains. The best classes of a classifier have a panel. No text is smaller
+    than 5 points.
 
     Args:
         image: (H, W, 3) RGB uint8, the original.
@@ -123,13 +126,15 @@ def draw_figure(
     told += [] if detections is None else detections.count_in(canvas.whole).split(SEPARATOR)
     caption = Caption(side_by_side(str(title)), side_by_side(str(name)), tuple(told))
     aspect = canvas.whole.shape[1] / canvas.whole.shape[0]
-    truth = None if match is None else truth_tile(canvas, match)
+    first = {} if match is None else {'ground truth': truth_tile(canvas, match)}
+    if detections is not None and detections.classification is not None:
+        first['best classes'] = chart_tile(detections)
     if canvas.look.panels:
-        lines = [*([line_of(truth)] if truth else []), *panel_rows(canvas, maps, run)]
+        lines = [*map(line_of, first.values()), *panel_rows(canvas, maps, run)]
         above = not _fits(lines, width, _LOWEST * aspect, aspect)
         tiles = [tile for line in lines for tile in line.tiles]
     else:
-        rows = {**({'ground truth': [[truth]]} if truth else {}), **rows_of(canvas, maps, run)}
+        rows = {**{name: [[tile]] for name, tile in first.items()}, **rows_of(canvas, maps, run)}
         lines, above = _lines(rows, aspect, width, columns, arrangement[1] if arrangement else None)
         tiles = [tile for row in rows.values() for each in row for tile in each]
     said = [text for tile in tiles for text in (tile.name, *tile.parts)]
@@ -231,6 +236,7 @@ def _fits(lines: list[Line], width: float, least: float, aspect: float) -> bool:
 
 def _texts(caption: Caption, detections: Detections | None) -> list[str]:
     found = [] if detections is None else [*Marks.texts(detections), *(text for text, _ in entries_of(detections))]
+    found += [] if detections is None else chart_texts(detections)
     return [caption.title, caption.name, *caption.parts, *found]
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from featmap.figure.chart import LOWEST, draw_chart
 from featmap.figure.marks import Legend, Marks, draw_query
 from featmap.figure.style import SMALLEST, Type
 from featmap.figure.tiles import Canvas, Line, Tile, shared_bars
@@ -178,7 +179,13 @@ class Sheet:
         return legend, self._left, y
 
     def _bottom(self, number: int) -> float:
-        return self._tops[number] + max(self._panel_height, 3 * self._type.tick if self._shared else 0)
+        return self._tops[number] + max(
+            self._panel_height, 3 * self._type.tick * bool(self._shared), self._chart(number)
+        )
+
+    def _chart(self, number: int) -> float:
+        """The least height that a line needs for a panel of classes."""
+        return LOWEST if any(tile.chart is not None for tile in self._lines[number].tiles) else 0
 
     def _has_bar(self, number: int, tile: Tile) -> bool:
         return bool(tile.scale and not tile.scale.constant and all(number not in group for group in self._shared))
@@ -210,6 +217,10 @@ class Sheet:
                 if tile.number is None:
                     continue
                 self._write(figure, x, top - 3, title)
+                if tile.chart is not None:
+                    shape = (max(self._panel_height, LOWEST), self._slot)
+                    draw_chart(self._axes(figure, (x, top, *shape[::-1]), dpi, 'chart'), tile.chart, self._type, shape)
+                    continue
                 axes = self._axes(figure, (x, top, self._panel_width, self._panel_height), dpi, 'panel')
                 self._show(axes, tile)
                 if tile.match is not None:

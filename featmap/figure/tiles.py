@@ -18,7 +18,7 @@ from featmap.rendering.labels import label_of
 from featmap.rendering.normalize import Range, value_range
 from featmap.rendering.panels import Look, PanelImage, panels_of
 from featmap.rendering.scales import scales_of
-from featmap.structures import FeatureMap
+from featmap.structures import Detections, FeatureMap
 
 
 class Canvas:
@@ -113,8 +113,9 @@ class Pictures(Protocol):
 class Tile:
     """A panel, by its number among those of a map, the name of the map and what else is told of it.
 
-    One with a ``match`` is the image with ground truth rather than a map with detections; ``query`` is the position in
-    the original that is marked. One of a row of panels knows its ``column``; one without a number keeps a column free.
+    One with a ``match`` is the image with ground truth rather than a map with detections, one with a ``chart`` the best
+    classes of the image; ``query`` is the position in the original that is marked. One of a row of panels knows its
+    ``column``; one without a number keeps a column free.
     """
 
     panels: Pictures
@@ -127,6 +128,7 @@ class Tile:
     match: Match | None = None
     query: tuple[float, float] | None = None
     column: str = ''
+    chart: Detections | None = None
 
     def picture(self, shape: tuple[int, int]) -> np.ndarray:
         """The panel at this height and width: (h, w, 3) RGB uint8."""

@@ -107,7 +107,8 @@ class PlaceTrace(TorchFunctionMode):
         return next(iter(found)) if len(found) == 1 else None
 
     def _hand_on(self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> None:
-        name = getattr(func, '__name__', '')
+        # An operator that torch.export wrote down has its overload behind its name: conv2d.default.
+        name = getattr(func, '__name__', '').partition('.')[0]
         given = args[:1] or kwargs.get('query', ()) if name in FIRST_ONLY else (args, kwargs)
         carried = [(tensor, axes_of(tensor), place_of(tensor)) for tensor in tensors_in(given)]
         sources = [source for source in carried if source[1] is not None or source[2] is not None]
