@@ -48,7 +48,7 @@ class Crop:
 
         Args:
             image_shape: Height and width of the image.
-            boxes: (N, 4) x1 y1 x2 y2 of its detections; None where they were not asked for.
+            boxes: (N, 4) x1 y1 x2 y2 of its detections; None where it gives no boxes, or was not asked.
 
         Raises:
             DrawError: where nothing of the image, or no such detection, is there.
@@ -64,7 +64,9 @@ class Crop:
 
     def _around(self, boxes: Sequence[Sequence[float]] | None) -> tuple[float, float, float, float]:
         if boxes is None:
-            raise OptionError(f'{written("crop", str(self))} needs detections, and none were asked for')
+            raise OptionError(
+                f'{written("crop", str(self))} needs detections, and this model gives none, or was asked for none'
+            )
         if self.box >= len(boxes):
             have = f'only box:0 to box:{len(boxes) - 1}' if len(boxes) else 'no detection at all'
             raise DrawError(

@@ -273,10 +273,11 @@ class FeatMapInferencer:
 
     def _match(self, detections: Detections | None, location: str, image: np.ndarray) -> dict[str, Any]:
         """What of the image's ground truth was found; nothing where there is none."""
-        if self.truth is None or detections is None:
+        if self.truth is None:
             return {}
-        if detections.kind not in ('detection', 'instance'):
-            raise OptionError(f'{written("gt")} needs boxes with classes, and this model has {detections.count}')
+        if detections is None or detections.kind not in ('detection', 'instance'):
+            has = 'an output of no known kind' if detections is None else detections.count
+            raise OptionError(f'{written("gt")} needs boxes with classes, and this model has {has}')
         return {'match': match(detections, self.truth.of(location, (image.shape[0], image.shape[1])))}
 
     def record(self, result: Result) -> SavedImage:

@@ -142,7 +142,7 @@ class FeatMapVisualizer(Visualizer):
         Raises:
             DrawError: where the image has no such part, or no such detection, to crop to.
         """
-        boxes = None if detections is None else detections.boxes.tolist()
+        boxes = detections.boxes.tolist() if detections is not None and detections.kind else None
         window = None if self.crop is None else self.crop.window(image.shape[:2], boxes)
         sizes = [size for size in (self.panel_size, longest) if size is not None]
         view = View.of(image.shape[:2], min(sizes, default=None), window)

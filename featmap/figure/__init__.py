@@ -208,7 +208,9 @@ def _window(crop: Any, image: np.ndarray, detections: Detections | None) -> tupl
         crop = crop if isinstance(crop, Crop) else parse_crop(crop)
     except ValueError as error:
         raise OptionError(f'{written("crop", crop)}: {error}') from error
-    window = crop.window(image.shape[:2], None if detections is None else detections.boxes.tolist())
+    window = crop.window(
+        image.shape[:2], detections.boxes.tolist() if detections is not None and detections.kind else None
+    )
     left, top, right, bottom = window
     return [f'{crop.name} {left},{top} – {right},{bottom}'], window
 

@@ -141,7 +141,7 @@ class What:
         'ground truth beside the detections, what was found, missed and false: a COCO `.json`, a YOLO `.txt`, or a '
         'folder of labels (YOLO, Pascal VOC, LabelMe, or one COCO file)', rules=(WITH_BOXES,),
     )  # fmt: skip
-    boxes: bool = option(True, FLAG, 'no detections; the forward ends at the last wanted layer')
+    boxes: bool = option(True, FLAG, 'no detections and no best classes; the forward ends at the last wanted layer')
 
     @property
     def reducing(self) -> tuple[Any, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 
 from featmap.classification import MOST
@@ -46,11 +47,11 @@ def draw_chart(shape: tuple[int, int], detections: Detections) -> np.ndarray:
     ranking = best.ranking(detections.classes)
     for row, ((name, share), label, score) in enumerate(zip(ranking, best.labels, best.scores)):
         top, bottom = round(row * pitch), max(round((row + 1) * pitch - max(pitch / 8, 1)), round(row * pitch) + 1)
-        plate = picture[top:bottom]
-        plate[:] = TRACK
-        plate[:, : round(float(score) * width)] = BAR
+        cv2.rectangle(picture, (0, top), (width - 1, bottom - 1), TRACK, cv2.FILLED)
+        if (end := round(float(score) * width)) > 0:
+            cv2.rectangle(picture, (0, top), (end - 1, bottom - 1), BAR, cv2.FILLED)
         if size:
-            _write(plate, name, share, int(label), size)
+            _write(picture[top:bottom], name, share, int(label), size)
     return picture
 
 
@@ -69,14 +70,12 @@ def _write(plate: np.ndarray, name: str, share: str, label: int, size: int) -> N
     right = text_width(share, size)
     room = width - right - 3 * gap
     text = elided(name, label, lambda part: text_width(part, size) <= room)
-    high = max(line_height(size) + size // 5, height)
-    above = (high - height) // 2
+    high = line_height(size) + size // 5
+    first, over = max((height - high) // 2, 0), max((high - height) // 2, 0)
     for said, x in ((text, gap), (share, width - right - gap)):
-        across = min(text_width(said, size) + 2, width - x)
-        ink = draw_lines([said], size, (line_height(size) + size // 5, across))
-        ink = np.pad(ink, (((high - len(ink)) // 2, -(-(high - len(ink)) // 2)), (0, 0), (0, 0)), constant_values=255)
-        under = plate[:, x : x + across]
-        under[:] = under.astype(np.uint16) * ink[above : above + height] // 255  # as ink takes from what it is put on
+        ink = draw_lines([said], size, (high, min(text_width(said, size) + 2, width - x)))[over : over + height]
+        under = plate[first : first + len(ink), x : x + ink.shape[1]]
+        under[:] = cv2.multiply(under, ink, scale=1 / 255)  # as ink takes from what it is put on
 
 
 def elided(name: str, label: int, fits: Callable[[str], bool]) -> str:
