@@ -1,12 +1,15 @@
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 
 from featmap.errors import LayerError
-from featmap.layouts import flatten, maps_of, token_grid
+from featmap.layouts import Grid, Layout, flatten, maps_of, token_grid
+from featmap.tokens import Tokens
 
 INPUT = (64, 96)
 
@@ -124,6 +127,79 @@ def test_flatten_goes_depth_first_and_keeps_grids_beside_their_tokens():
 )
 def test_tokens_are_laid_out_on_the_input(output, expected):
     check(output, expected)
+
+
+@dataclass
+class Output:
+    """As models return that are not of transformers: a plain dataclass."""
+
+    maps: Any
+    loss: Any = None
+
+
+class ModelOutput(OrderedDict):
+    """As transformers return: a mapping with entries that are attributes too."""
+
+
+def test_dataclasses_and_model_outputs_have_readable_labels():
+    check(Output([P3, P4]), {'[maps][0]': P3, '[maps][1]': P4})
+    states = (tokens(3, 8, 12), tokens(3, 4, 6))
+    output = ModelOutput(last_hidden_state=states[1], hidden_states=states, pooler_output=torch.zeros(1, 3), loss=None)
+    check(
+        output,
+        {
+            '[last_hidden_state]': grid(3, 4, 6),
+            '[hidden_states][0]': grid(3, 8, 12),
+            '[hidden_states][1]': grid(3, 4, 6),
+        },
+    )
+    check(output, {'[hidden_states][0]': grid(3, 8, 12)}, path=('hidden_states', '0'))
+
+
+@pytest.mark.parametrize(
+    ('output', 'expected'),
+    [
+        pytest.param((tokens(3, 9, 7), 9, 7), {'[0]': grid(3, 9, 7)}, id='height and width as two numbers'),
+        pytest.param(
+            (tokens(3, 5, 4), tokens(2, 10, 8), (10, 8, 5, 4)),
+            {'[0]': grid(3, 5, 4), '[1]': grid(2, 10, 8)},
+            id='before and after in one tuple',
+        ),
+        pytest.param(
+            (torch.cat([torch.full((1, 1, 3), -1.0), tokens(3, 9, 7)], 1), (9, 7)),
+            {'[0]': grid(3, 9, 7)},
+            id='a class token before the grid that was handed out',
+        ),
+        pytest.param((tokens(3, 8, 12), (True, False)), {'[0]': grid(3, 8, 12)}, id='flags are no sizes'),
+    ],
+)
+def test_sizes_handed_out_beside_tokens(output, expected):
+    check(output, expected)
+
+
+def test_layouts_that_are_known_come_before_numbers():
+    def known(layout):
+        return lambda path, value: layout
+
+    # As many channels as rows and columns: all three ways would be regular.
+    cube = grid(8, 8, 8)
+    check(cube.permute(0, 2, 3, 1), {'': cube}, input_shape=(64, 64), layout_of=known(Layout((1, 2))))
+    check(cube, {'': cube}, input_shape=(64, 64), layout_of=known(Layout((2, 3))))
+    check(cube, {'': cube}, input_shape=(64, 64))
+    # 96 tokens fit 8x12, but are 4x6 cells and others on both sides.
+    mixed = torch.cat([torch.zeros(1, 30, 3), tokens(3, 4, 6), torch.zeros(1, 42, 3)], 1)
+    check(mixed, {'': grid(3, 4, 6)}, layout_of=known(Layout((1,), (Grid((4, 6), 30),))))
+    check(mixed.transpose(0, 1), {'': grid(3, 4, 6)}, layout_of=known(Layout((0,), (Grid((4, 6), 30),))))
+    check(mixed.transpose(1, 2), {'': grid(3, 4, 6)}, layout_of=known(Layout((2,), (Grid((4, 6), 30),))))
+    # And in a decoder they are cells, where operations that ran say so.
+    check(mixed, {'': grid(3, 4, 6)}, layer='decoder', layout_of=known(Layout((1,), (Grid((4, 6), 30),))))
+
+
+def test_what_is_made_of_tokens_says_so():
+    said = [item.tokens for item in maps_of([tokens(3, 8, 12), torch.zeros(1, 101, 3)[:, :97], P4], INPUT)]
+    assert said == [Tokens(96, 0, known=False), Tokens(97, 1, known=False), None]
+    assert str(Tokens(97, 1)) == '97, 1 left out'
+    assert [each.describe((8, 12)) for each in said[:2]] == ['tokens ≈ 8×12 of 96', 'tokens ≈ 8×12 of 97, 1 left out']
 
 
 LEVELS = torch.cat([tokens(3, 8, 12), tokens(3, 4, 6), tokens(3, 2, 3)], 1)

@@ -61,15 +61,14 @@ def declared_layout(model: nn.Module, name: str, size: tuple[int, int], value: T
         None where nothing is said, or where no number of tokens that is said fits.
     """
     count = int(value.shape[1])
-    before, after = 0, 0
-    for module in _around(model, name):
-        said = _said(module)
-        before = before or said.before or 0
-        after = after or said.after or 0
+    told = [_said(module) for module in _around(model, name)]
+    before = next((said.before for said in told if said.before is not None), 0)
+    after = next((said.after for said in told if said.after is not None), 0)
+    for said in told:
         for rows, columns in said.grids(size):
             # Inside, cells may be by themselves too.
             for first, last in ((before, after), (before, 0), (0, after), (0, 0)):
-                if rows * columns and rows * columns + first + last == count:
+                if rows * columns > 1 and rows * columns + first + last == count:
                     return Layout((1,), (Grid((rows, columns), first),))
     return None
 
