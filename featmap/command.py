@@ -125,7 +125,7 @@ def _load(run: Run, notes: Console) -> Any:
         save_dir=save_dir,
         run=run,
     )
-    if inferencer.default_layers is not None:
+    if inferencer.default_layers is not None and not run.output.preview_model:
         tell(notes, f'featmap: no {written("target_layers")}: drawing {inferencer.default_layers}')
     if inferencer.detector.random_weights:
         tell(notes, 'featmap: no checkpoint: the weights are random, and so is what the maps show')
@@ -143,7 +143,8 @@ def _preview(run: Run, inferencer: Any, image: Any, notes: Console) -> int:
 
     names = run.what.target_layers if 'target_layers' in run.given else ()
     layers, missing = measure(inferencer.detector, image, names, run.what.extra_tokens)
-    print_layers(layers)
+    depth = 'all' if names and run.output.preview_depth is None else run.output.preview_depth
+    print_layers(layers, depth=depth, default=inferencer.default_layers)
     if missing is not None:
         tell(notes, f'featmap: the forward stopped there: {missing}')
     return 0

@@ -37,17 +37,21 @@ class Default:
         return ' '.join(self.names) + (f' ({self.why})' if self.why else '')
 
 
-def choose(model: AnyModel) -> Default:
+def choose(model: AnyModel, extra_tokens: int | None = None) -> Default:
     """The layers to draw where none are named.
 
     A model with a ``backbone`` is not run for this; any other is once, on a blank image.
+
+    Args:
+        model: The model.
+        extra_tokens: How many tokens stand before the cells, where the model is not to be asked.
 
     Raises:
         LayerError: where no layer puts out a map.
     """
     found = backbone_of(model.model)
     if found is None:
-        layers, missing = measure(model, _BLANK if model.example is None else model.example)
+        layers, missing = measure(model, _BLANK if model.example is None else model.example, (), extra_tokens)
         found = default_layers(layers)
         if found is None:
             hint = f'; {written("preview_model")} shows what they put out' if on_command_line() else ''

@@ -96,7 +96,8 @@ class FeatMapInferencer:
         """Put layers that suit the model where the options name none; None where they do."""
         if self.options.what.target_layers:
             return None
-        self._default = self._default or choose(self.detector)
+        if self._default is None or 'extra_tokens' in self.options.given:
+            self._default = choose(self.detector, self.options.what.extra_tokens)
         self.options = self.options.replace({'target_layers': self._default.names})
         return self._default
 

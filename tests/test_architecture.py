@@ -40,7 +40,7 @@ FLOORS = [
     ['vis_logs'],
     ['models'],
     ['layer_tree'],
-    ['default_layers'],
+    ['default_layers', 'folding'],
     ['ground_truth'],
     ['decoding'],
     ['reading'],

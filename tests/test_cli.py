@@ -286,6 +286,8 @@ def test_pictures_of_a_folder_in_another_format(run, photo, suffix):
         (['--show', '--format', 'jpg'], '--format has no effect with --show, which alone writes no file'),
         (['--out-file', '-', '--out-dir', 'd'], '--out-file and --out-dir exclude each other'),
         (['--score-thr', '0'], '--score-thr has no effect with --no-boxes'),
+        (['--preview-depth', '2'], '--preview-depth goes with --preview-model'),
+        (['--preview-model', '--preview-depth', '0'], 'expected 1 or more, or all'),
         (['--preview-model'], '--no-boxes has no effect with --preview-model'),
         (['--quality', '80'], '--quality goes with --format jpg or webp'),
         (['--quality', '80', '--out-file', 'a.png'], '--quality goes with --format jpg or webp'),

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from featmap.default_layers import Default
 from featmap.errors import LayerError
 from featmap.layer_tree import LayerInfo, measure
 from featmap.layers import list_names, resolve
@@ -170,6 +171,26 @@ class TestTable:
         out = capsys.readouterr().out
         assert 'neck' in out
         assert '64×20×20' in out
+
+    def test_a_long_tree_is_folded_and_says_how_to_unfold_it(self, layers: dict[str, LayerInfo]) -> None:
+        stream = io.StringIO()
+        print_layers(layers.values(), Console(file=stream), depth=2)
+        lines = [' '.join(line.removeprefix('●').split()) for line in stream.getvalue().splitlines()]
+        stage = layers['backbone.stage4']
+        assert f'backbone.stage4 Sequential (37 inside) 256×5×5 32 {stage.parameters:,} 1' in lines
+        assert not any(line.startswith('backbone.stage4.') for line in lines)
+        assert lines[-1] == (
+            f"{len(lines) - 3} of {len(layers)} layers; preview_depth='all' or target_layers='neck.top_down_layers' "
+            'unfolds'
+        )
+
+    def test_what_is_drawn_without_target_layers(self, layers: dict[str, LayerInfo]) -> None:
+        stream = io.StringIO()
+        print_layers([layers['neck']], Console(file=stream), default=Default(('a.1', 'a.2'), '2 stages'))
+        assert stream.getvalue().splitlines()[-1] == '● puts out maps; drawn without target_layers: a.1 a.2 (2 stages)'
+        stream = io.StringIO()
+        print_layers([layers['neck']], Console(file=stream), default=Default(('backbone',)))
+        assert stream.getvalue().splitlines()[-1] == '● puts out maps; try target_layers neck'
 
     def test_nothing(self) -> None:
         assert len(printed([])) == 1

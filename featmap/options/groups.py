@@ -275,3 +275,9 @@ class Output:
         '`dict(type=...)` of a visualizer of your own, or further arguments', places=CODE,
     )  # fmt: skip
     preview_model: bool = option(False, FLAG, 'print the layer tree, measured on the image, and stop', places=COMMAND)
+    preview_depth: int | str | None = option(
+        None, whole('N', '1 or more, or all', lambda levels: levels > 0, 'all'),
+        'how many levels of the tree to print, or `all`',
+        'as many as fit 100 lines; with `--target-layers` `all` of their parts', COMMAND,
+        (with_option('preview_model'),),
+    )  # fmt: skip

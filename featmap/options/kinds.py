@@ -41,10 +41,12 @@ FLAG = Kind(_flag)
 """On or off."""
 
 
-def whole(metavar: str, expected: str, fits: Callable[[int], bool]) -> Kind:
-    """A whole number."""
+def whole(metavar: str, expected: str, fits: Callable[[int], bool], word: str | None = None) -> Kind:
+    """A whole number, or a word in its place."""
 
-    def read(value: Any) -> int:
+    def read(value: Any) -> int | str:
+        if word is not None and value == word:
+            return word
         number = _number(value, expected)
         if number != int(number) or not fits(int(number)):
             raise ValueError(f'expected {expected}')

@@ -28,7 +28,8 @@ DRAWING = tuple(name for name, item in OPTIONS.items() if item.group in ('look',
 _FACTORY = re.compile(r'(?<=\.py):\w+$')  # a function in a file
 
 # What looks at the layer tree alone has a use for.
-_PREVIEW = {'target_layers', 'preview_model'} | {n for n, o in OPTIONS.items() if o.group in ('inputs', 'model')}
+_PREVIEW = {'target_layers', 'extra_tokens', 'preview_model', 'preview_depth'}
+_PREVIEW |= {name for name, item in OPTIONS.items() if item.group in ('inputs', 'model')}
 
 
 @dataclass(frozen=True)

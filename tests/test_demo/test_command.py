@@ -158,7 +158,13 @@ def test_preview_lists_layers_with_names_to_pass(run):
     rows = {line.removeprefix('●').split()[0]: line for line in done.out.splitlines() if line.strip()}
     assert '×' in rows['neck.out_layers.2']
     assert rows['neck.out_layers'].split()[-1] == 'never'
-    assert 'Conv2d' in rows['bbox_head.head_module.convs_pred.0']
+    assert 'bbox_head.head_module.convs_pred.0' not in rows
+    assert len(rows) < 60
+    assert done.out.splitlines()[-1].startswith('46 of 287 layers; --preview-depth all or --target-layers ')
+    assert '--target-layers: drawing' not in done.err
+    whole = run(IMAGE, *DETECTOR, '--preview-model', '--preview-depth', 'all')
+    assert 'bbox_head.head_module.convs_pred.0' in whole.out
+    assert len(whole.out.splitlines()) == 1 + 287 + 1
 
 
 def test_tells_that_weights_are_random(run, photo):
