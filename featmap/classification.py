@@ -10,6 +10,7 @@ import numpy as np
 
 MOST = 5
 """How many classes are kept."""
+_LONGEST = 40  # characters of a name in a line of text
 KINDS = ('softmax', 'sigmoid')
 """Probabilities of one class out of all, which add up to 1; of each class by itself, in multi-label models."""
 
@@ -73,6 +74,13 @@ class Classification:
         """The name of each class, as :func:`short_name` tells it, and its probability: ``('tench', '93.2%')``."""
         return [(short_name(int(label), classes), percent(score)) for label, score in zip(self.labels, self.scores)]
 
+    def brief(self, classes: tuple[str, ...], count: int | None = 1) -> str:
+        """The best so many classes in a line of text, ``tench 93.2%``; what is long is cut, and told by its number."""
+        told = []
+        for label, (name, share) in [*zip(self.labels, self.ranking(classes))][:count]:
+            told.append(f'{name if len(name) <= _LONGEST else f"{name[:_LONGEST].rstrip()}… #{label}"} {share}')
+        return ', '.join(told)
+
 
 def percent(share: float) -> str:
     """A probability in percent, with a decimal; what is rounded to nothing, or to everything, says so."""
@@ -91,19 +99,24 @@ def short_name(label: int, classes: tuple[str, ...]) -> str:
     """
     if not 0 <= label < len(classes):
         return f'class {label}'
-    name = classes[label]
+    name = _one_line(classes[label])
     first = _first(name)
     firsts, names = _counted(classes)
     if first and firsts[first] == 1:
         return first
-    return name if name.strip() and names[name] == 1 else f'{name} #{label}'.strip()
+    return name if name and names[name] == 1 else f'{name} #{label}'.strip()
 
 
 def _first(name: str) -> str:
     return name.split(',')[0].strip()
 
 
+def _one_line(name: str) -> str:
+    return ' '.join(name.split())
+
+
 @lru_cache(maxsize=16)
 def _counted(classes: tuple[str, ...]) -> tuple[Counter[str], Counter[str]]:
     """How many classes begin with each first synonym, and how many have each name."""
-    return Counter(map(_first, classes)), Counter(classes)
+    names = [_one_line(name) for name in classes]
+    return Counter(map(_first, names)), Counter(names)

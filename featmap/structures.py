@@ -221,8 +221,7 @@ class Detections:
         return self._count(view, 1)
 
     def _count(self, view: View | None, best: int | None) -> str:
-        ranking = [] if self.classification is None else self.classification.ranking(self.classes)[:best]
-        parts = [', '.join(f'{name} {share}' for name, share in ranking)] if ranking else []
+        parts = [] if self.classification is None else [self.classification.brief(self.classes, best)]
         parts += [self.segments.count] if self.segments is not None else []
         if self.kind:
             shown = len(self) if view is None else int(view.shows(self.boxes).sum())

@@ -104,6 +104,19 @@ def test_what_is_told_of_an_image():
     assert repr(boxes) == '<Detections: cat 100.0% · 1 detection: 1 cat>'
 
 
+@pytest.mark.parametrize(
+    ('name', 'told'),
+    [
+        ('x' * 40, 'x' * 40),
+        ('x' * 41, 'x' * 40 + '… #0'),
+        ('two\n  lines\t', 'two lines'),
+        ('a cat that sits upon a mat made of green straw', 'a cat that sits upon a mat made of green… #0'),
+    ],
+)
+def test_a_label_stays_short_and_on_one_line(name, told):
+    assert Detections(classes=(name,), kind='', classification=best(1.0)).count == f'{told} 100.0%'
+
+
 def test_of_probabilities_that_need_not_add_up_it_is_said():
     assert best(0.9, 0.8, kind='sigmoid').title == ('top 2', 'each by itself (sigmoid)')
     assert best(0.6, 0.4).title == ('top 2',)
