@@ -3,45 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from featmap.attention import Attended, BoxWatch, Rows, check_answers, handed_out, hint
 from featmap.calibration import energy
-from featmap.errors import DrawError, LayerError, MissingOpError, OptionError, nearest
-from featmap.geometry import Cells, ImageGeometry, check_query, position_of, spot_of
+from featmap.errors import DrawError, LayerError, MissingOpError, OptionError
+from featmap.geometry import Cells, ImageGeometry, Query, Spot, check_query, spot_of
 from featmap.layers import Target, resolve
 from featmap.layouts import Map, maps_of
-from featmap.meaning import SCORE, Meaning
+from featmap.meaning import Meaning
 from featmap.models.protocol import AnyModel, Batch
 from featmap.placement import Mirrored, Placement
 from featmap.recorder import ActivationRecorder
-from featmap.reducers import reduce
+from featmap.reduced import Reduced
+from featmap.reducers import Similarity, SqueezeMean, reduce
 from featmap.reducers.base import AnyReducer, shows
-from featmap.reducers.channels import reasons
-from featmap.reducers.rounding import noise_of
-from featmap.structures import Detections, FeatureMap, Reduction
-from featmap.tokens import Tokens
+from featmap.reducers.channels import check_names
+from featmap.structures import Detections, FeatureMap
 from featmap.wording import option as written
-
-
-@dataclass(frozen=True)
-class _Reduced:
-    """What a hook keeps of one map: where, what it means, planes, shape, type, cells; more where wanted."""
-
-    path: str
-    tokens: Tokens | None
-    meaning: Meaning
-    reduction: Reduction
-    shape: tuple[int, int, int]
-    dtype: torch.dtype
-    cells: Cells
-    pca: Reduction | None
-    features: Tensor | None
 
 
 class MapExtractor:
@@ -55,7 +41,8 @@ class MapExtractor:
         boxes: Whether to ask for detections; without them the forward ends at the last wanted layer.
         keep_features: Whether to keep the full (C, h, w) of each map too, on the host.
         calibrated: Whether maps are placed by what :meth:`mirror` measures, or else shows of the first image.
-        query: X,Y in pixels of the original, which reducers that take a spot are asked about; None for none.
+        query: X,Y in pixels of the original, which reducers that take a spot and attention weights are asked about, or
+            the number of an object query; None for none.
         pca: What makes the picture of components that goes with each map, in the same forward; None for none.
         extra_tokens: How many tokens stand before the cells, where the model is not to be asked.
     """
@@ -69,7 +56,7 @@ class MapExtractor:
         boxes: bool = True,
         keep_features: bool = False,
         calibrated: bool = False,
-        query: tuple[float, float] | None = None,
+        query: Query | None = None,
         pca: AnyReducer | None = None,
         extra_tokens: int | None = None,
     ) -> None:
@@ -84,10 +71,14 @@ class MapExtractor:
         self.extra_tokens = extra_tokens
         self.targets: list[Target] = resolve(detector.model, names)
         self._meanings = detector.meanings()
-        self._check_names()
-        self._recorder = self._recording(self._reduce, stop_early=not boxes)
+        heads = [self._meanings.head(target.module) for target in self.targets]
+        check_names(getattr(reducer, 'names', ()), [head for head in heads if head is not None])
+        # Where an object query is found by its box, the forward has to come to the boxes.
+        by_box = isinstance(query, tuple) and any('decoder' in target.name.split('.') for target in self.targets)
+        self._boxes = BoxWatch(detector.model) if by_box else None
+        self._recorder = self._recording(self._reduce, stop_early=not boxes and not by_box)
         self._scout = self._recording(self._observe, stop_early=True)
-        self._quick = self._recording(self._reduce, stop_early=True)
+        self._quick = self._recording(self._reduce, stop_early=not by_box)
         self._batch: Batch | None = None
         self.placement = Placement(detector.model)
         self._refused: dict[str, str] = {}
@@ -133,7 +124,7 @@ class MapExtractor:
         geometry, (height, width) = batch.geometries[0], batch.input_shape
 
         def measure(target: Target, output: Any) -> None:
-            for item, features, _, cells in self._maps_in(target, output):
+            for item, features, _, cells in self._maps_in(target, output, attention=False):
                 rows, columns = features.shape[1:]
                 (sy, sx), (oy, ox) = cells.stride, cells.offset
                 features = features if dimension is None else features.flip(dimension)
@@ -151,20 +142,6 @@ class MapExtractor:
             self._batch = None
         return found
 
-    def _check_names(self) -> None:
-        """Refuse class names that no target has, before an image costs anything."""
-        wanted = getattr(self.reducer, 'names', ())
-        heads = [head for target in self.targets if (head := self._meanings.head(target.module)) is not None]
-        if not wanted or not heads:
-            return  # where no target is a head the reducer says why
-        known = list(dict.fromkeys(name for head in heads for name in head.names))
-        for name in wanted:
-            if name.removesuffix(SCORE) not in known and f':{name}' != SCORE:
-                raise OptionError(
-                    f'the head has no class {name.removesuffix(SCORE)!r}; nearest: {", ".join(nearest(name, known))}; '
-                    f'it has {", ".join(known[:6])}{f", … ({len(known)} in all)" if len(known) > 6 else ""}'
-                )
-
     def _run(self, image: np.ndarray, recorder: ActivationRecorder) -> tuple[tuple[FeatureMap, ...], Detections | None]:
         _check_image(image)
         if self.calibrated and not self.placement.calibrated:
@@ -173,10 +150,10 @@ class MapExtractor:
         # A run that is repeated in another memory layout would show its maps twice.
         self._batch = self.detector.prepare([image], contiguous=recorder is self._scout)
         self._refused = {}
-        if self.query is not None:
+        if isinstance(self.query, tuple):
             check_query(self._batch.geometries[0], self.query)
         try:
-            with self.placement.watched(self._batch.inputs, recorder.calls):
+            with self._open(self._batch, recorder):
                 detections = self.detector.predict(self._batch, recorder)
         except MissingOpError as error:
             # Of use only where the op is missing after the last wanted layer.
@@ -197,44 +174,87 @@ class MapExtractor:
                     f'none of the {len(self.targets)} layers that the pattern matches ({names}, …) puts out a map; '
                     'match deeper ones, such as neck.*.* or neck.type:Conv2d'
                 )
+            if not getattr(self.reducer, 'takes_spot', False):
+                check_answers(self.query, maps)
             return maps, detections[0] if detections else None
         finally:
             self._batch = None
 
-    def _reduce(self, target: Target, output: Any) -> list[_Reduced]:
-        """Inside the hook: unfold and reduce on the device, so that nothing C×h×w is kept."""
-        reduced = []
+    def _open(self, batch: Batch, recorder: ActivationRecorder) -> AbstractContextManager[Any]:
+        """What has to be in place around a forward."""
+        with ExitStack() as stack:
+            stack.enter_context(self.placement.watched(batch.inputs, recorder.calls))
+            stack.enter_context(handed_out(self.detector.model, self.targets, self.query is not None))
+            if self._boxes is not None:
+                stack.enter_context(self._boxes)
+            return stack.pop_all()
+
+    def _reduce(self, target: Target, output: Any) -> list[Reduced | Callable[[], Reduced]]:
+        """Inside the hook: unfold and reduce on the device, so that nothing C×h×w is kept.
+
+        What waits for boxes is a matrix of attention, and a call that reduces the row that they choose.
+        """
+        reduced: list[Reduced | Callable[[], Reduced]] = []
         for item, features, weights, cells in self._maps_in(target, output):
-            path, dtype = item.path, features.dtype
-            shape = (int(features.shape[0]), int(features.shape[1]), int(features.shape[2]))
-            meaning = self._meanings.of(target.module, output, path, shape[0])
-            if not shows(self.reducer, meaning):
-                continue
-            kept = features.clone() if self.keep_features else None
-            spot = None
-            if self.query is not None and self._batch is not None:
-                spot = spot_of(self._batch.geometries[0], self.query, shape[1:], cells)
-            try:
-                reduction = reduce(self.reducer, features, weights, meaning, spot)
-                pca = None if self._pca is None else reduce(self._pca, features, weights, meaning)
-            except (OptionError, DrawError) as error:
-                raise type(error)(f'{target.name}{path}: {error}') from error
-            reduced.append(_Reduced(path, item.tokens, meaning.bare(), reduction, shape, dtype, cells, pca, kept))
+            if isinstance(item, Attended):
+                meaning = item.meaning
+                if item.matrix is not None:
+                    reduced.append(partial(self._attended_by_box, target, item, weights, cells))
+                    continue
+            else:
+                meaning = self._meanings.of(target.module, output, item.path, int(features.shape[0]))
+            if shows(self.reducer, meaning):
+                reduced.append(self._reduced(target, item, features, weights, cells, meaning))
         return reduced
 
-    def _observe(self, target: Target, output: Any) -> list[_Reduced]:
-        for _, features, weights, _ in self._maps_in(target, output):
-            self.reducer.observe(features, weights)  # type: ignore[attr-defined]
+    def _reduced(
+        self, target: Target, item: Map, features: Tensor, weights: Tensor, cells: Cells, meaning: Meaning
+    ) -> Reduced:
+        assert self._batch is not None
+        shape = (int(features.shape[0]), int(features.shape[1]), int(features.shape[2]))
+        spot = None
+        if isinstance(self.query, tuple):
+            spot = spot_of(self._batch.geometries[0], self.query, shape[1:], cells)
+        reducer, label = self.reducer, self.label
+        names: tuple[str, ...] = ()
+        if isinstance(item, Attended) and isinstance(reducer, Similarity):
+            reducer, label, names = SqueezeMean(), '', (item.heads,)  # they answer to the query as they are
+        kept = features.clone() if self.keep_features else None
+        try:
+            reduction = reduce(reducer, features, weights, meaning, spot)
+            pca = None if self._pca is None else reduce(self._pca, features, weights, meaning)
+        except (OptionError, DrawError) as error:
+            raise type(error)(f'{target.name}{item.path}: {error}') from error
+        answers = isinstance(item, Attended) or getattr(reducer, 'takes_spot', False)
+        query = spot.position if spot is not None and answers else None
+        reduction = replace(reduction, names=names or reduction.names)
+        about = item.path, item.tokens, meaning.bare()
+        return Reduced(*about, reduction, shape, features.dtype, cells, label, query, pca, kept)
+
+    def _attended_by_box(self, target: Target, item: Attended, weights: Tensor, cells: Cells) -> Reduced:
+        """Once the forward is over: what the object query attends to whose box holds the pixel."""
+        assert self._batch is not None
+        assert self._boxes is not None
+        assert isinstance(self.query, tuple)
+        chosen = self._boxes.chosen(item, self.query, self._batch.geometries[0])
+        return self._reduced(target, chosen, chosen.features[0], weights, cells, chosen.meaning)
+
+    def _observe(self, target: Target, output: Any) -> list[Reduced]:
+        for item, features, weights, _ in self._maps_in(target, output):
+            if not isinstance(item, Attended) or item.matrix is None:
+                self.reducer.observe(features, weights)  # type: ignore[attr-defined]
         return []
 
-    def _maps_in(self, target: Target, output: Any) -> Iterator[tuple[Map, Tensor, Tensor, Cells]]:
+    def _maps_in(
+        self, target: Target, output: Any, attention: bool = True
+    ) -> Iterator[tuple[Map, Tensor, Tensor, Cells]]:
         assert self._batch is not None
         geometry = self._batch.geometries[0]
         try:
-            found = self._found(target, output)
+            found = self._found(target, output, attention)
         except LayerError as error:
             if not target.optional:
-                self._refused[target.label] = str(error)
+                self._refused[target.label] = f'{error}{hint(target, str(error))}'
             return
         for item in found:
             cells = self.placement.cells(target, item)
@@ -245,63 +265,42 @@ class MapExtractor:
                 weights = _weights(geometry, cells, tuple(features.shape[1:]), features.device).clone()
                 yield item, features, weights, cells
 
-    def _found(self, target: Target, output: Any) -> list[Map]:
+    def _found(self, target: Target, output: Any, attention: bool) -> list[Map]:
         assert self._batch is not None
+        batch, query = self._batch, self.query
         head = self._meanings.head(target.module)
         if head is not None and head.by_query:
             raise LayerError(f'{target.name} puts out one row per object query, which has no place in the image')
-        layouts = self.placement.layouts_of(target)
-        shape = self._batch.input_shape
-        return maps_of(output, shape, 1, target.path, target.name, layouts, self.extra_tokens)
+        layouts, extra = self.placement.layouts_of(target), self.extra_tokens
+
+        def plain() -> list[Map]:
+            return maps_of(output, batch.input_shape, 1, target.path, target.name, layouts, extra)
+
+        def unfold(tokens: Tensor, path: str) -> list[Map]:
+            known = partial(layouts, path)
+            return maps_of(tokens, batch.input_shape, 1, (), 'it', lambda _, value: known(value), extra)
+
+        def spot_in(item: Map) -> Spot:
+            assert isinstance(query, tuple)
+            shape = (int(item.features.shape[-2]), int(item.features.shape[-1]))
+            return spot_of(batch.geometries[0], query, shape, self.placement.cells(target, item))
+
+        if not attention:
+            return plain()
+        rows = Rows(self.detector.model, target.name, query, unfold, spot_in)
+        return rows.maps(output, target.path, batch.input_shape, plain)
 
     def _feature_maps(self, recorder: ActivationRecorder, geometry: ImageGeometry) -> Iterator[FeatureMap]:
+        note = 'random weights' if self.detector.random_weights else ''
         for record in recorder.records:
             for item in record.value:
-                of_layer = {
-                    'layer': record.target.name,
-                    'shape': item.shape,
-                    'stride': item.cells.stride,
-                    'geometry': geometry,
-                    'path': item.path,
-                    'call': record.call,
-                    'calls': recorder.calls(record.target),
-                    'meaning': item.meaning.label,
-                    'note': 'random weights' if self.detector.random_weights else '',
-                    'offset': item.cells.offset,
-                    'stride_known': item.cells.known,
-                    'tokens': item.tokens,
-                    'query': None if self.query is None else position_of(self.query),
-                }
-                yield FeatureMap(
-                    **_shown(item, item.reduction, self.label),
-                    **of_layer,
-                    features=None if item.features is None else _to_numpy(item.features),
-                    pca=None if item.pca is None else FeatureMap(**_shown(item, item.pca, 'pca'), **of_layer),
-                )
-
-
-def _shown(item: _Reduced, reduction: Reduction, label: str) -> dict[str, Any]:
-    """What a reduction makes of a map, on the host: the fields of a FeatureMap."""
-    channels = reduction.channels
-    channels = tuple(channels.tolist()) if isinstance(channels, Tensor) else tuple(channels)
-    values = reduction.values.cpu().numpy()
-    return {
-        'values': values,
-        'reducer': label,
-        'channels': channels,
-        'kind': reduction.kind,
-        'names': reduction.names or _described(reduction.kind, channels, item.meaning),
-        'ranges': reduction.ranges,
-        'why': reasons(reduction),
-        'noise': noise_of(reduction, values, item.shape[0], item.dtype),
-    }
-
-
-def _described(kind: str, channels: tuple[int | None, ...], meaning: Meaning) -> tuple[str, ...]:
-    """Channels of a head with what they stand for, where all planes are channels and that is known."""
-    if kind != 'heat' or not meaning.attributes or None in channels:
-        return ()
-    return tuple(f'channel {channel} ({meaning.describe(channel)})' for channel in channels if channel is not None)
+                try:
+                    reduced = item() if callable(item) else item
+                except LayerError as error:
+                    if not record.target.optional:
+                        self._refused[record.target.label] = f'{record.target.name}: {error}'
+                else:
+                    yield reduced.feature_map(record, recorder.calls(record.target), geometry, note)
 
 
 def _check_image(image: np.ndarray) -> None:
@@ -313,8 +312,3 @@ def _check_image(image: np.ndarray) -> None:
 def _weights(geometry: ImageGeometry, cells: Cells, shape: tuple[int, int], device: torch.device) -> Tensor:
     """How much each cell counts, on the device; a copy for every map would make the host wait for the device."""
     return torch.from_numpy(geometry.weights(shape, cells.stride, cells.offset)).to(device)
-
-
-def _to_numpy(features: Tensor) -> np.ndarray:
-    """To the host; bfloat16, which NumPy does not have, as float32."""
-    return (features.float() if features.dtype == torch.bfloat16 else features).cpu().numpy()

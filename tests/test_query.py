@@ -37,7 +37,7 @@ def test_it_chooses_similarity_unless_a_reducer_stands_beside_it():
     assert Run.of({'channel_reduction': 'l2'}).above({'query': (1, 2)}).what.channel_reduction == 'l2'
 
 
-@pytest.mark.parametrize('value', ['312', '1,2,3', 'a,b', (1, 'x'), (float('nan'), 2), True, '', ()])
+@pytest.mark.parametrize('value', ['3.5', -3, '1,2,3', 'a,b', (1, 'x'), (float('nan'), 2), True, '', ()])
 def test_what_is_no_pixel_is_refused(value):
     with pytest.raises(OptionError, match='expected X,Y in pixels of the image, such as 312,200'):
         Run.of({'query': value})

@@ -3,7 +3,7 @@
 from featmap.geometry.image import ImageGeometry
 from featmap.geometry.measured import Measurement, measure
 from featmap.geometry.places import Cells, Place
-from featmap.geometry.spot import Spot, check_query, position_of, query_text, spot_of
+from featmap.geometry.spot import Query, Spot, check_query, position_of, query_text, spot_of, written_query
 from featmap.geometry.strides import Offset, Stride, is_regular, nominal_stride
 from featmap.geometry.view import View
 from featmap.geometry.warp import Axis, Warp
@@ -15,6 +15,7 @@ __all__ = [
     'Measurement',
     'Offset',
     'Place',
+    'Query',
     'Spot',
     'Stride',
     'View',
@@ -26,4 +27,5 @@ __all__ = [
     'position_of',
     'query_text',
     'spot_of',
+    'written_query',
 ]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Union
 
 from featmap.errors import DrawError
 from featmap.geometry.image import ImageGeometry
 from featmap.geometry.places import Cells
 from featmap.wording import on_command_line
 from featmap.wording import option as written
+
+Query = Union[tuple[float, float], int]
+"""X,Y in pixels of the original, or the number of an object query."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,10 @@ def query_text(query: tuple[float, float]) -> str:
     return ','.join(f'{number:.10g}' for number in query)
 
 
-def written_query(query: tuple[float, float]) -> str:
-    """The option as the reader would type it: ``--query 312,200`` or ``query=(312, 200)``."""
+def written_query(query: Query) -> str:
+    """The option as the reader would type it: ``--query 312,200`` or ``query=(312, 200)``; ``--query 17``."""
+    if isinstance(query, int):
+        return written('query', query)
     text = query_text(query)
     return written('query', text) if on_command_line() else f'query=({text.replace(",", ", ")})'
 

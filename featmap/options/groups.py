@@ -113,10 +113,11 @@ class What:
         None, whole('K', '1 or more', lambda n: n > 0), 'how many planes or groups `pca`, `nmf` and `kmeans` make',
         rules=(with_reducer('pca', 'nmf', 'kmeans'),),
     )  # fmt: skip
-    query: tuple[float, float] | None = option(
+    query: tuple[float, float] | int | None = option(
         None, QUERY,
         'ask about this pixel of the image: how alike every cell is to the one under it (`similarity`, which this '
-        'chooses), or what it attends to, of layers that hand out attention weights',
+        'chooses), or what it attends to, of layers that hand out attention weights; `N` asks for object query N of a '
+        'decoder',
     )  # fmt: skip
     basis: str | None = option(
         None,

@@ -228,8 +228,12 @@ CROP = Kind(lambda value: str(parse_crop(value)), 'C')
 """A part of an image as text, see :func:`featmap.crop.parse_crop`."""
 
 
-def _query(value: Any) -> tuple[float, float]:
-    expected = 'X,Y in pixels of the image, such as 312,200'
+def _query(value: Any) -> tuple[float, float] | int:
+    expected = 'X,Y in pixels of the image, such as 312,200, or the number of an object query'
+    if isinstance(value, int) or (isinstance(value, str) and re.fullmatch(r'\s*\d{1,6}\s*', value)):
+        if isinstance(value, bool) or int(value) < 0:
+            raise ValueError(f'expected {expected}')
+        return int(value)
     parts = re.split(r'[,\s]+', value.strip(' ()[]')) if isinstance(value, str) else value
     try:
         x, y = (_number(part, expected) for part in parts)
@@ -239,7 +243,7 @@ def _query(value: Any) -> tuple[float, float]:
 
 
 QUERY = Kind(_query, 'X,Y')
-"""A pixel of an image: ``'312,200'`` or two numbers."""
+"""A pixel of an image, ``'312,200'`` or two numbers; or one number."""
 
 
 def _overrides(value: Any) -> dict[str, Any] | tuple[str, ...]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from featmap.errors import DrawError, OptionError
-from featmap.meaning import Meaning
+from featmap.errors import DrawError, OptionError, nearest
+from featmap.meaning import SCORE, Meaning
 from featmap.options.kinds import parse_channels
 from featmap.reducers.base import Reducer, channel_sums, one_thread
 from featmap.registry import REDUCERS
@@ -122,6 +123,23 @@ class AsImage(Reducer):
                 f'or {written("channel_reduction")} squeeze_mean or select_max'
             )
         return Reduction(features.float(), tuple(range(channels)), kind='image')
+
+
+def check_names(wanted: Sequence[str], heads: Sequence[Any]) -> None:
+    """Refuse names of classes that none of these heads has, before an image costs anything.
+
+    Raises:
+        OptionError: for the first such name, with the nearest. Where there is no head the reducer says why.
+    """
+    if not heads:
+        return
+    known = list(dict.fromkeys(name for head in heads for name in head.names))
+    for name in wanted:
+        if name.removesuffix(SCORE) not in known and f':{name}' != SCORE:
+            raise OptionError(
+                f'the head has no class {name.removesuffix(SCORE)!r}; nearest: {", ".join(nearest(name, known))}; '
+                f'it has {", ".join(known[:6])}{f", … ({len(known)} in all)" if len(known) > 6 else ""}'
+            )
 
 
 def reasons(reduction: Reduction) -> tuple[str, ...]:
