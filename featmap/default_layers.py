@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from torch import nn
 
 from featmap.errors import LayerError
@@ -22,7 +21,6 @@ _NUMBER = re.compile(r'\d+[a-z]?(?=$|[._])')
 # Parts that come after what is looked at first, and those beside it.
 _AFTER = re.compile(r'(?:^|[._])(?:\w*decoder|\w*head|\w*neck|fpn|aux\w*|classifier)\d*(?:$|\.)', re.IGNORECASE)
 _LEAST_SHARE = 0.5  # of the parameters of the largest family: a smaller one is a part of something
-_BLANK = np.full((480, 640, 3), 127, np.uint8)
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ def choose(model: AnyModel, extra_tokens: int | None = None) -> Default:
     """
     found = backbone_of(model.model)
     if found is None:
-        layers, missing = measure(model, _BLANK if model.example is None else model.example, (), extra_tokens)
+        layers, missing = measure(model, None, extra_tokens=extra_tokens)
         found = default_layers(layers)
         if found is None:
             hint = f'; {written("preview_model")} shows what they put out' if on_command_line() else ''

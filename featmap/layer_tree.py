@@ -50,13 +50,13 @@ class LayerInfo:
 
 
 def measure(
-    detector: AnyModel, image: np.ndarray, names: Sequence[str] = (), extra_tokens: int | None = None
+    detector: AnyModel, image: np.ndarray | None, names: Sequence[str] = (), extra_tokens: int | None = None
 ) -> tuple[list[LayerInfo], MissingOpError | None]:
     """Run the model on an (H, W, 3) RGB uint8 image and describe each layer, parents before children.
 
     Args:
         detector: The model.
-        image: The image.
+        image: The image; None for a blank one.
         names: Layers to describe with their parts; all by default.
         extra_tokens: How many tokens stand before the cells, where the model is not to be asked.
 
@@ -67,7 +67,7 @@ def measure(
     if names:
         roots = [target.name for target in resolve(detector.model, names)]
         everything = [t for t in everything if any(t.name == r or t.name.startswith(f'{r}.') for r in roots)]
-    batch = detector.prepare([image])
+    batch = detector.blank() if image is None else detector.prepare([image])
     placement = Placement(detector.model)
 
     order: dict[str, int] = {}

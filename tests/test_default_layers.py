@@ -19,6 +19,7 @@ from featmap.models.protocol import AnyModel, Batch
 from featmap.models.source import ModelSource
 from featmap.options import Run
 from featmap.registry import MODEL_SOURCES
+from featmap.visualizing import visualize
 from tests.conftest import hooks
 
 
@@ -34,8 +35,6 @@ class Plain(AnyModel):
         return {}
 
     def prepare(self, images: Sequence[np.ndarray], contiguous: bool = False) -> Batch:
-        if self.example is not None:
-            assert images[0] is self.example
         scaled = [(image.shape[:2], (self.size[1] / image.shape[1], self.size[0] / image.shape[0])) for image in images]
         inputs = torch.rand(len(images), 3, *self.size)
         return Batch(inputs, tuple(ImageGeometry(shape, self.size, scale) for shape, scale in scaled))
@@ -281,11 +280,12 @@ def test_a_backbone_that_cannot_run_as_a_whole_is_looked_into():
     assert backbone_of(nn.Sequential(OrderedDict(backbone=Getter({'a': conv(3, 4)})))) == Default(('backbone',))
 
 
-def test_a_model_that_takes_some_images_only_is_shown_its_own():
-    model = Plain(ViT())
-    model.example = np.zeros((2, 3, 3), np.uint8)
-    assert choose(model).names == ('blocks.2',)
-    assert model.forwards == 1
+def test_an_input_that_is_ready_need_not_fit_a_blank_image():
+    image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    inputs = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
+    result = visualize(ResNet(), image, inputs=inputs)
+    assert [item.layer for item in result.maps] == ['layer1', 'layer2', 'layer3']
+    assert [item.stride for item in result.maps] == [(4, 4), (8, 8), (16, 16)]
 
 
 def test_a_model_without_a_map():

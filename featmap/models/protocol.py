@@ -22,6 +22,9 @@ from featmap.structures import Detections
 # The words of PyTorch and of extensions where a tensor does not lie in memory as a layer wants it.
 _LAYOUT = re.compile('contiguous|stride', re.IGNORECASE)
 
+BLANK = np.full((480, 640, 3), 127, np.uint8)
+"""An image with nothing on it."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -54,7 +57,6 @@ class AnyModel(ABC):
         random_weights: Whether its weights mean nothing.
         score_thr: What is found below it is left out.
         head_score_thr: The threshold that the model itself applies, if any.
-        example: An (H, W, 3) RGB uint8 image that it can be run on, where it cannot on any; None where it can.
     """
 
     model: nn.Module
@@ -64,7 +66,6 @@ class AnyModel(ABC):
     random_weights: bool = False
     score_thr: float = 0.3
     head_score_thr: float | None = None
-    example: np.ndarray | None = None
     amp: bool = False
     _channels_last: bool = False
 
@@ -85,6 +86,10 @@ class AnyModel(ABC):
             GeometryError: it cannot be said where an image lies in the input.
             SourceError: an image cannot be preprocessed.
         """
+
+    def blank(self) -> Batch:
+        """An input with nothing on it, for what a forward shows of the layers alone: there is no image to lie in it."""
+        return self.prepare([BLANK])
 
     @abstractmethod
     def _predict(self, batch: Batch) -> tuple[Detections, ...] | None:
