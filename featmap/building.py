@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmengine.registry import VISBACKENDS, Registry
 
-from featmap.errors import OptionError, nearest
+from featmap.drawer import MapDrawer
+from featmap.errors import FeatMapWarning, OptionError, nearest
 from featmap.options import DRAWING, Run
 from featmap.reducers import PCA, build_reducer
 from featmap.reducers.base import AnyReducer
 from featmap.registry import VISUALIZERS
-from featmap.visualizer import FeatMapVisualizer
+from featmap.wording import on_command_line
+from featmap.wording import option as written
+
+if TYPE_CHECKING:
+    from featmap.visualizer import FeatMapVisualizer
 
 
 def reducer_of(options: Run) -> AnyReducer:
@@ -55,6 +61,22 @@ def _label(reduction: Any, topk: int) -> str:
     return reduction or ('topk' if topk > 0 else 'as it is')
 
 
+def drawer_of(options: Run, given: set[str], save_dir: str | Path | None) -> MapDrawer:
+    """What draws the maps of a run: a visualizer of MMEngine, which takes a second to import, where one has a use.
+
+    Args:
+        options: The run.
+        given: As for :func:`visualizer_of`.
+        save_dir: As for :func:`visualizer_of`.
+
+    Raises:
+        OptionError: see :func:`visualizer_of`.
+    """
+    output = options.output
+    plain = output.visualizer == {'type': 'FeatMapVisualizer'} and not output.vis_backends
+    return MapDrawer(options) if plain else visualizer_of(options, given, save_dir)
+
+
 def visualizer_of(options: Run, given: set[str], save_dir: str | Path | None) -> FeatMapVisualizer:
     """The visualizer of a run.
 
@@ -92,6 +114,20 @@ def visualizer_of(options: Run, given: set[str], save_dir: str | Path | None) ->
     if not hasattr(visualizer, 'draw_maps'):
         raise OptionError(f'the visualizer {kind} cannot draw feature maps: expected FeatMapVisualizer or a subclass')
     return visualizer
+
+
+def warn_of_threshold(options: Run, given: Collection[str], own: float | None) -> None:
+    """Say where the model's head drops boxes, ``own``, by a higher threshold than the one that was asked for."""
+    asked = options.what.score_thr
+    if 'score_thr' in given and own is not None and asked < own:
+        key = 'model.test_cfg.score_thr'
+        lower = written('cfg_options', [f'{key}={asked:g}'] if on_command_line() else {key: asked})
+        warnings.warn(
+            f'{written("score_thr", asked)} is below the {own:g} that the head itself drops boxes by, which is in '
+            f'force; {lower} lowers that',
+            FeatMapWarning,
+            stacklevel=3,
+        )
 
 
 def _check_backend(backend: dict[str, Any]) -> None:

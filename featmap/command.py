@@ -129,7 +129,7 @@ def _load(run: Run, notes: Console) -> Any:
         tell(notes, f'featmap: no {written("target_layers")}: drawing {inferencer.default_layers}')
     if inferencer.detector.random_weights:
         tell(notes, 'featmap: no checkpoint: the weights are random, and so is what the maps show')
-    if inferencer.visualizer._vis_backends:
+    if inferencer.logs:
         tell(notes, f'featmap: vis backends that write files do so in {os.path.join(save_dir, "vis_data")}')
     report = inferencer.detector.weights
     if report is not None and (report.missing or report.unexpected or report.mismatched):
@@ -167,7 +167,7 @@ class _Drawing:
         taken = {path.resolve() for path in [*map(Path, read), *planned]}
         columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         bar = Progress(*columns, console=self.notes, transient=True, disable=not self.notes.is_terminal)
-        with bar, contextlib.closing(self.inferencer.visualizer):
+        with bar, contextlib.closing(self.inferencer):
             for step, (source, path) in enumerate(bar.track(list(zip(sources, paths)), description='drawing')):
                 try:
                     self._one(source, path, step, taken)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from mmengine.config import Config
 from torch import nn
 
-from featmap.building import components_of, reducer_label, reducer_of, visualizer_of
+from featmap.building import components_of, drawer_of, reducer_label, reducer_of, visualizer_of, warn_of_threshold
 from featmap.default_layers import Default, choose
-from featmap.errors import FeatMapWarning, OptionError
+from featmap.errors import OptionError
 from featmap.extractor import MapExtractor
 from featmap.ground_truth import open_ground_truth
 from featmap.images import AnyImage, each_image, is_one, pixels_of
@@ -32,8 +31,10 @@ from featmap.sources import Source
 from featmap.storage import SavedImage, versions
 from featmap.structures import Detections, FeatureMap
 from featmap.vis_logs import add_to_logs
-from featmap.wording import on_command_line
 from featmap.wording import option as written
+
+if TYPE_CHECKING:
+    from featmap.visualizer import FeatMapVisualizer
 
 _MOST_OTHERS = 8  # inferencers of other options that are kept for the next call
 
@@ -79,18 +80,18 @@ class FeatMapInferencer:
         gt = self.options.what.gt
         self.truth = None if gt is None else open_ground_truth(gt)
         reducer = reducer_of(self.options)
-        self.visualizer = visualizer_of(self.options, {*self._own, *asked.given}, save_dir)
+        self._drawer = drawer_of(self.options, {*self._own, *asked.given}, save_dir)
         self.detector = source.open(self.options)
         if self.truth is not None:
             self.truth.use(self.detector.classes)
         self._default: Default | None = None
         self.default_layers = self._choose_layers()
         self.extractor = self._extractor(reducer)
-        self._learning = Learning(self.extractor, self.visualizer.look.norm)
+        self._learning = Learning(self.extractor, self._drawer.look.norm)
         self._others: list[tuple[Run, FeatMapInferencer]] = []
         self._lock = threading.RLock()
         self._complete = True
-        self._warn_of_threshold()
+        warn_of_threshold(self.options, asked.given, self.detector.head_score_thr)
 
     def _choose_layers(self) -> Default | None:
         """Put layers that suit the model where the options name none; None where they do."""
@@ -112,7 +113,7 @@ class FeatMapInferencer:
             self._keep_features,
             calibrated=what.placement == 'calibrated',
             query=what.query,
-            pca=components_of(self.options, self.visualizer.look.panels),
+            pca=components_of(self.options, self._drawer.look.panels),
             extra_tokens=what.extra_tokens,
         )
 
@@ -128,22 +129,27 @@ class FeatMapInferencer:
         kind = type(self.model).__name__
         return f'<FeatMapInferencer of {kind} on {self.detector.device}: {layers} by {reducer_label(self.options)}>'
 
-    def _warn_of_threshold(self) -> None:
-        head, asked = self.detector.head_score_thr, self.options.what.score_thr
-        if 'score_thr' in self._asked.given and head is not None and asked < head:
-            key = 'model.test_cfg.score_thr'
-            lower = written('cfg_options', [f'{key}={asked:g}'] if on_command_line() else {key: asked})
-            warnings.warn(
-                f'{written("score_thr", asked)} is below the {head:g} that the head itself drops boxes by, which is in '
-                f'force; {lower} lowers that',
-                FeatMapWarning,
-                stacklevel=3,
-            )
-
     @property
     def model(self) -> nn.Module:
         """The detector's module."""
         return self.detector.model
+
+    @property
+    def logs(self) -> bool:
+        """Whether there are vis backends that get each picture."""
+        return bool(getattr(self._drawer, '_vis_backends', None))
+
+    @property
+    def visualizer(self) -> FeatMapVisualizer:
+        """What draws, as a visualizer of MMEngine; unless a run needs it, it is made when it is first asked for."""
+        if not hasattr(self._drawer, '_vis_backends'):
+            self._drawer = visualizer_of(self.options, {*self._own, *self._asked.given}, self._save_dir)
+        return self._drawer  # type: ignore[return-value]
+
+    def close(self) -> None:
+        """Let vis backends finish what they write."""
+        if self.logs:
+            self.visualizer.close()
 
     @property
     def reducer(self) -> AnyReducer:
@@ -214,13 +220,14 @@ class FeatMapInferencer:
         other.options = replace(other._asked.above(self._own), given=asked.given).check()
         other.default_layers = other._choose_layers()
         if 'gt' in asked.given:
-            other.truth = None if other.options.what.gt is None else open_ground_truth(other.options.what.gt)
-            if other.truth is not None:
-                other.truth.use(self.detector.classes)
-        visualizer = visualizer_of(other.options, {*self._own, *other._asked.given}, self._save_dir)
-        if 'vis_backends' not in asked.given:
-            visualizer._vis_backends = self.visualizer._vis_backends
-        other.visualizer = visualizer
+            gt = other.options.what.gt
+            other.truth = None if gt is None else open_ground_truth(gt, self.detector.classes)
+        if 'vis_backends' in asked.given or not self.logs:
+            other._drawer = drawer_of(other.options, {*self._own, *other._asked.given}, self._save_dir)
+        else:
+            drawer = visualizer_of(other.options, {*self._own, *other._asked.given}, self._save_dir)
+            drawer._vis_backends = self.visualizer._vis_backends
+            other._drawer = drawer
         mine, theirs = self.options.what, other.options.what
         alike = mine.target_layers == theirs.target_layers and mine.reducing == theirs.reducing
         # A reducer that learns is shared once it has: two would spoil each other's basis before.
@@ -228,7 +235,7 @@ class FeatMapInferencer:
         other.extractor = other._extractor(self.reducer if shares else reducer_of(other.options))
         if mine.target_layers == theirs.target_layers and mine.placement == theirs.placement:
             other.extractor.placement = self.extractor.placement
-        norm = visualizer.look.norm
+        norm = other._drawer.look.norm
         other._learning = self._learning.shared(other.extractor, norm) if alike else Learning(other.extractor, norm)
         other._complete = True
         return other
@@ -259,10 +266,11 @@ class FeatMapInferencer:
             maps, detections = self.compute(pixels)
             refused = self.extractor.refused
             matched = self._match(detections, location, pixels)
-            renderings = self.visualizer.draw_sheets(pixels, maps, detections, title=name, run=self.run, **matched)
-            add_to_logs(self.visualizer, name, pixels, maps, detections, renderings, step, self.run, **matched)
+            renderings = self._drawer.draw_sheets(pixels, maps, detections, title=name, run=self.run, **matched)
+            if self.logs:
+                add_to_logs(self.visualizer, name, pixels, maps, detections, renderings, step, self.run, **matched)
         alike = ('look', 'arrangement', 'labels', 'crop')
-        drawn = {each: getattr(self.visualizer, each) for each in alike if hasattr(self.visualizer, each)}
+        drawn = {each: getattr(self._drawer, each) for each in alike if hasattr(self._drawer, each)}
         options = {**drawn, 'run': self.run}
         return Result(name, renderings, maps, detections, pixels, location, refused, options, matched.get('match'))
 
@@ -287,7 +295,7 @@ class FeatMapInferencer:
             **self.detector.provenance,
             'settings': {
                 **self.options.values('what', 'look', 'scale', 'model'),
-                **self.visualizer.settings,
+                **self._drawer.settings,
             },
             'versions': versions(),
         }

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from featmap.arrays import DATA_SUFFIXES, pack, sidecar_of, unpack
+from featmap.drawer import MapDrawer
 from featmap.errors import DrawError, GeometryError, OptionError, OutputError, SourceError, first_line, nearest
 from featmap.matching import match
 from featmap.options import DRAWING, Run
@@ -30,7 +31,6 @@ from featmap.stored_maps import map_entry, map_of
 from featmap.stored_results import results_entry, results_of, truth_entry, truth_of
 from featmap.structures import Detections, FeatureMap, GroundTruth, Rendering
 from featmap.version import __version__
-from featmap.visualizer import FeatMapVisualizer
 from featmap.writing import atomic_write, write_atomically
 
 FORMAT = 'featmap maps'
@@ -93,13 +93,13 @@ class SavedImage:
                 raise OptionError(f'{name!r} is none of {", ".join(LOOK)}; nearest: {", ".join(nearest(name, LOOK))}')
         saved = self.provenance.get('settings') or {}
         chosen = Run.of({**{name: saved[name] for name in LOOK if name in saved}, **look})
-        visualizer = FeatMapVisualizer(**chosen.values('look', 'scale'))
+        drawer = MapDrawer(chosen)
         run = None
         if self.run_range is not None:
             low, high, *noise = self.run_range
             run = Range(low, high, noise=sum(noise))
         matched = None if self.truth is None or self.detections is None else match(self.detections, self.truth)
-        return visualizer.draw_sheets(
+        return drawer.draw_sheets(
             self._original(image), self.maps, self.detections, title=self.name, run=run, match=matched
         )
 

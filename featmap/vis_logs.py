@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import PurePath
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,7 +12,9 @@ from featmap.matching import Match
 from featmap.rendering.normalize import Range
 from featmap.rendering.scales import scales_of
 from featmap.structures import Detections, FeatureMap, Rendering
-from featmap.visualizer import FeatMapVisualizer
+
+if TYPE_CHECKING:
+    from featmap.visualizer import FeatMapVisualizer
 
 
 def add_to_logs(
@@ -25,7 +28,7 @@ def add_to_logs(
     run: Range | None = None,
     match: Match | None = None,
 ) -> list[str]:
-    """Hand an image's pictures to every vis backend of a visualizer, which may have none, and return their tags.
+    """Hand an image's pictures to every vis backend of a visualizer, and return their tags.
 
     Maps of one layer are one picture, under the name of the image without its suffix: ``dog``. Several layers have
     one each, as if it alone were drawn, on colour scales that the norm shares among all of them, under ``dog/LAYER``:
@@ -43,8 +46,6 @@ def add_to_logs(
         run: The range of the whole run, for the norm ``run``.
         match: Ground truth, and what of it was found.
     """
-    if not visualizer._vis_backends:
-        return []
     stem = PurePath(name).stem
     layers: dict[str, list[int]] = {}
     for index, item in enumerate(maps):

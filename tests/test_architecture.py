@@ -38,6 +38,7 @@ FLOORS = [
     ['reduced'],
     ['rendering'],
     ['sheets'],
+    ['drawer'],
     ['visualizer'],
     ['vis_logs'],
     ['models'],

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from featmap import inferencer as inferencer_module
 from featmap.errors import ConfigError, LayerError, MissingPackageError, OptionError
 from featmap.inferencer import FeatMapInferencer
 from featmap.models.openmmlab.mmcv_ops import ensure_ops
+from featmap.models.sources import openmmlab
 from tests.conftest import hooks
 from tests.inferencer_helpers import IMAGE, SMALL, YOLOV5, build, names, with_featmap
 
@@ -67,7 +67,7 @@ class TestSettings:
     def test_slips_are_found_before_a_model_is_built(
         self, options: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(inferencer_module, 'Detector', lambda *args, **kwargs: pytest.fail('it was built'))
+        monkeypatch.setattr(openmmlab, 'Detector', lambda *args, **kwargs: pytest.fail('it was built'))
         with pytest.raises(OptionError, match=message):
             build(**options)
         with pytest.raises(OptionError, match=message):
