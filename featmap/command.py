@@ -33,8 +33,10 @@ from featmap.errors import (
 from featmap.escaping import tell
 from featmap.extras import Extras
 from featmap.options import Run
-from featmap.sinks import encode_image, plan_outputs
+from featmap.options.groups import Output
+from featmap.sinks import encode_image, exact_file, plan_outputs
 from featmap.sources import KeptSource, Source, list_sources
+from featmap.split import ORIGINAL, original_file
 from featmap.wording import option as written
 from featmap.writing import prepare, refuse_overwriting
 
@@ -42,6 +44,8 @@ from featmap.writing import prepare, refuse_overwriting
 _OF_THE_RUN = (OptionError, ConfigError, CheckpointError, LayerError, MissingPackageError)
 # Errors of one image that say nothing about the next.
 _PER_IMAGE = (SourceError, OutputError, GeometryError, DrawError)
+
+_LISTED = 100  # files of one image
 
 
 def draw(run: Run, loaded: Callable[[], None] | None = None) -> int:
@@ -68,7 +72,7 @@ def draw(run: Run, loaded: Callable[[], None] | None = None) -> int:
         if output.out_file == '-' and output.out_dir is None:
             _check_stdout(sources)
         elif not output.show or output.out_dir or output.out_file:
-            paths = list(plan_outputs(sources, output.out_file, output.out_dir, f'.{output.format}'))
+            paths = list(_planned(output, sources))
         results = extras.plan([path for path in paths if path is not None])
         read = {source.location: 'an input image' for source in sources}
         refuse_overwriting(results, {**run.files_read(), **read})
@@ -90,6 +94,14 @@ def draw(run: Run, loaded: Callable[[], None] | None = None) -> int:
     for path in extras.save_basis(inferencer):
         tell(out, path)
     return _Drawing(run, inferencer, extras, out, notes).all(sources, paths)
+
+
+def _planned(output: Output, sources: Sequence[Source]) -> list[Path]:
+    """The file of each image's picture; where panels are split, that of its original."""
+    if not output.split:
+        return plan_outputs(sources, output.out_file, output.out_dir, f'.{output.format}')
+    file = None if output.out_file is None else original_file(exact_file(output.out_file))
+    return plan_outputs(sources, file, output.out_dir, f'{ORIGINAL}.{output.format}')
 
 
 def _check_stdout(sources: Sequence[Source]) -> None:
@@ -196,7 +208,8 @@ class _Drawing:
             tell(self.notes, f'featmap: {truth.note}')
 
     def _one(self, source: Source, path: Path | None, step: int, taken: set[Path]) -> None:
-        result, output = self.inferencer.draw(source, step), self.run.output
+        output = self.run.output
+        result = self.inferencer.draw(source, step, pictures=output.show or not output.split)
         if output.out_file == '-' and len(result.renderings) > 1:
             raise OptionError(
                 f'{written("out_file", "-")} takes one picture, and this one has {len(result.renderings)} pages: use '
@@ -209,12 +222,19 @@ class _Drawing:
         if result.match is not None:
             self.counts.append(result.match.counts)
         files = self.extras.save(self.inferencer, result, step)
-        if path is not None:
+        if path is not None and output.split:
+            panels = result.save_panels(path, taken, output.quality)
+            taken.update(file.resolve() for file in panels)
+            files += panels
+        elif path is not None:
             files += result.save_pages(path, taken, output.quality)
         elif output.out_file == '-':
             _to_stdout(encode_image(result.image, f'.{output.format}', quality=output.quality))
-        for each in files:
+        shown = files if len(files) <= _LISTED else [*files[: _LISTED - 1], files[-1]]
+        for each in shown:
             tell(self.out, each)
+        if len(files) > len(shown):
+            tell(self.notes, f'featmap: {len(files)} files in all, of which {len(shown)} are named')
         if output.show:
             self.inferencer.visualizer.show(result.image, win_name=source.name)
 

@@ -21,11 +21,17 @@ from featmap.rendering.normalize import Range
 from featmap.rendering.panels import Look, components_of, sizes_of
 from featmap.rendering.scales import scales_of
 from featmap.sheets import Drawing, Layout, Pages, classified, planes_of
+from featmap.singles import Singles
 from featmap.structures import Detections, FeatureMap, Rendering, check_drawable
 
 _PLANES_A_PAGE, _LARGE_PLANES = 64, 32  # the most in a picture, and the most that are as large as elsewhere
-_PAGE_PANEL, _LEAST_PANEL = 320, 240  # pixels of the longer side; of a map of more planes than
+_PAGE_PANEL, _LEAST_PANEL = 320, 224  # pixels of the longer side; of a map of more planes than
 _MOST_PLANES = 512
+
+
+def _page_panel(maps: Sequence[FeatureMap]) -> int:
+    """The longer side of panels on pages."""
+    return _PAGE_PANEL if max(map(len, maps)) <= _MOST_PLANES else _LEAST_PANEL
 
 
 class MapDrawer:
@@ -156,7 +162,7 @@ class MapDrawer:
         """As :meth:`draw_maps`, but a map of many planes gets pages of its own, with small panels.
 
         Many are more than a page holds, which is what the arrangement has places for, else 64; or more than 32, where
-        no panel size is set. Panels are then up to 320 pixels, of over 512 planes 240. The other maps, if any, share
+        no panel size is set. Panels are then up to 320 pixels, of over 512 planes 224. The other maps, if any, share
         the first page. Several pages are drawn one by one, as they are asked for.
         """
         self._check(image, maps, detections)
@@ -171,7 +177,7 @@ class MapDrawer:
         if small or match is not None:
             few, theirs = [maps[index] for index in small], [scales[index] for index in small]
             draws.append(partial(self.draw_maps, image, few, detections, title, run, theirs, match, longest))
-        page_panel = _PAGE_PANEL if max(map(len, maps)) <= _MOST_PLANES else _LEAST_PANEL
+        page_panel = _page_panel(maps)
         view = self.view(image, detections, longest=min(longest or page_panel, page_panel))
         head = self._head(title, image, maps, view)
         drawing = Drawing(image, view, self.look)
@@ -182,6 +188,28 @@ class MapDrawer:
                 on = drawing if draws else first_page
                 draws.append(partial(self._draw, on, [planes_of(item, chosen)], [ranges[chosen]], head))
         return (draws[0](),) if len(draws) == 1 else Pages(draws)
+
+    def draw_panels(
+        self,
+        image: np.ndarray,
+        maps: Sequence[FeatureMap],
+        detections: Detections | None = None,
+        run: Range | None = None,
+        match: Match | None = None,
+    ) -> Singles:
+        """The panels of :meth:`draw_sheets` one by one, bare: no labels, bars or frames.
+
+        They have up to ``panel_size`` pixels, or, where none is set, those of pages where a map has so many planes that
+        they stand on some. Arguments and errors are those of :meth:`draw_maps`.
+        """
+        self._check(image, maps, detections)
+        scales = scales_of(maps, self.look.norm, run)
+        _, many = self._limits(max(len(self.look.panels), 1))
+        large = Drawing(image, self.view(image, detections, longest=self.panel_size), self.look, detections, match)
+        if self.settings['panel_size'] is not None or all(len(item) <= many for item in maps):
+            return Singles(maps, scales, lambda item: large)
+        small = Drawing(image, self.view(image, detections, longest=_page_panel(maps)), self.look)
+        return Singles(maps, scales, lambda item: small if item is not None and len(item) > many else large)
 
     def _check(self, image: Any, maps: Any, detections: Any) -> None:
         check_drawable(image, maps, detections)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ from featmap.rendering.normalize import Range
 from featmap.results import Result
 from featmap.sources import Source
 from featmap.storage import SavedImage, versions
-from featmap.structures import Detections, FeatureMap
+from featmap.structures import Detections, FeatureMap, Rendering
 from featmap.vis_logs import add_to_logs
 from featmap.wording import option as written
 
@@ -258,21 +259,26 @@ class FeatMapInferencer:
             self._learning.keep()
             self._others = []
 
-    def draw(self, image: np.ndarray | Source, step: int = 0) -> Result:
-        """Draw one image: (H, W, 3) RGB uint8, or a source to read it from."""
+    def draw(self, image: np.ndarray | Source, step: int = 0, pictures: bool = True) -> Result:
+        """Draw one image: (H, W, 3) RGB uint8, or a source to read it from; without pictures, only to split it."""
         pixels = pixels_of(image)
         name, location = ('image', '') if isinstance(image, np.ndarray) else (image.name, image.origin)
         with self._lock:
             maps, detections = self.compute(pixels)
             refused = self.extractor.refused
             matched = self._match(detections, location, pixels)
-            renderings = self._drawer.draw_sheets(pixels, maps, detections, title=name, run=self.run, **matched)
+            renderings: Sequence[Rendering] = ()
+            if pictures or self.logs:
+                renderings = self._drawer.draw_sheets(pixels, maps, detections, title=name, run=self.run, **matched)
             if self.logs:
                 add_to_logs(self.visualizer, name, pixels, maps, detections, renderings, step, self.run, **matched)
         alike = ('look', 'arrangement', 'labels', 'crop')
         drawn = {each: getattr(self._drawer, each) for each in alike if hasattr(self._drawer, each)}
         options = {**drawn, 'run': self.run}
-        return Result(name, renderings, maps, detections, pixels, location, refused, options, matched.get('match'))
+        split = getattr(self._drawer, 'draw_panels', None)
+        single = None if split is None else partial(split, pixels, maps, detections, self.run, **matched)
+        found = matched.get('match')
+        return Result(name, renderings, maps, detections, pixels, location, refused, options, found, single)
 
     def compute(self, image: np.ndarray) -> tuple[tuple[FeatureMap, ...], Detections | None]:
         """The reduced maps of one (H, W, 3) RGB uint8 image, and its detections where they are wanted."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from featmap.errors import OutputError
+from featmap.errors import OptionError, OutputError
 from featmap.matching import Match
 from featmap.notebook import screen_png
-from featmap.sinks import exact_file, save_image
+from featmap.singles import Singles
+from featmap.sinks import exact_file, save_images
+from featmap.split import original_file, save_singles
 from featmap.structures import Detections, FeatureMap, Rendering
 from featmap.writing import refuse_overwriting
 
@@ -38,6 +40,7 @@ class Result:
         refused: Which of several layers put out no map, each with the reason.
         figure_options: How :meth:`figure` draws where it is told nothing else: as the picture was drawn.
         match: Ground truth, and what of it was found; None where there is none.
+        draw_panels: Draws the panels one by one; None where that is not known.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Result:
     refused: tuple[str, ...] = ()
     figure_options: Mapping[str, Any] = field(default_factory=dict, compare=False)
     match: Match | None = None
+    draw_panels: Callable[[], Singles] | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
         """One line: what it is called, how many maps, what was found."""
@@ -116,6 +120,38 @@ class Result:
                     f'page {number} of {str(target)!r} would overwrite {str(pages[-1])!r}: choose another name'
                 )
         refuse_overwriting(pages, read)
-        for page, rendering in zip(pages, self.renderings):
-            save_image(rendering.image, page, quality)
-        return pages
+        return save_images(((rendering.image, page) for page, rendering in zip(pages, self.renderings)), quality)
+
+    def panels(self) -> Singles:
+        """Every panel by itself and bare: the names, and ``draw()`` for the pictures in their order.
+
+        Raises:
+            OptionError: where the visualizer draws no single panels.
+        """
+        if self.draw_panels is None:
+            raise OptionError('this visualizer draws no single panels: expected FeatMapVisualizer or a subclass')
+        return self.draw_panels()
+
+    def save_split(self, folder: str | Path, format: str = 'png', quality: int = 95) -> list[Path]:
+        """Write every panel to a file of its own, ``NAME.layer.panel.png``, the image as ``NAME.original.png``.
+
+        They are bare; ``NAME.panels.json`` says what each shows, and on which range.
+
+        Args:
+            folder: Is created where it is missing.
+            format: ``png``, ``jpg`` or ``webp``.
+            quality: Of JPEG and WebP, 1 to 100.
+
+        Returns:
+            The paths, that of the document last.
+
+        Raises:
+            OutputError: before anything is written, where a file would overwrite the image itself.
+        """
+        picture = Path(os.path.expanduser(folder)) / f'{PurePath(self.name).stem}.{format}'
+        return self.save_panels(original_file(picture), quality=quality)
+
+    def save_panels(self, original: Path, taken: Collection[Path] = (), quality: int = 95) -> list[Path]:
+        """As :meth:`save_split`, by the path of the original's file; see :func:`featmap.split.save_singles`."""
+        read = {self.location: 'the image that it shows'}
+        return save_singles(self.panels(), original, taken, read, quality)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 
@@ -70,6 +70,21 @@ class Drawing:
         for position in queries:
             picture = draw_query(picture, position, self.view)
         return picture
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether there is ground truth to draw."""
+        return self._match is not None
+
+    def about(self) -> dict[str, Any]:
+        """What is told of the original beside it: what was found, and what colours stand for."""
+        said: dict[str, Any] = {} if self._found is None else {'label': self._found}
+        if self._seen is not None and (legend := entries_of(self._seen)):
+            said['legend'] = {text: list(color) for text, color in legend}
+        if self._seen is not None and (best := self._seen.classification) is not None:
+            scores = zip(best.labels.tolist(), best.scores.tolist())
+            said['classification'] = {self._seen.class_name(label): score for label, score in scores}
+        return said
 
     def truth(self) -> np.ndarray | None:
         """The image with its ground truth; None where there is none."""

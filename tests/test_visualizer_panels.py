@@ -13,18 +13,11 @@ from featmap.rendering.colors import color_table
 from featmap.structures import Detections
 from featmap.visualizer import FeatMapVisualizer
 from tests.figure_helpers import axes_of
-from tests.visualizer_helpers import RAMP, difference, feature_map, photo
+from tests.visualizer_helpers import RAMP, colors, cut, difference, feature_map, photo
 
 ALL = ('grey', 'heat', 'overlay', 'pca')
 IMAGE = photo(32, 32)
 BOX = Detections(np.array([[4, 4, 20, 28]], np.float32), np.array([0.9]), np.array([0]), ('cat',))
-
-
-def colors(**fields):
-    """Three planes as red, green and blue: each cell of the ramp has a colour of its own."""
-    ramp = np.array(RAMP, np.float32)
-    given = {'kind': 'image', 'names': ('pca, 60% of variance',), 'ranges': ((0, 3),) * 3, 'reducer': 'pca', **fields}
-    return feature_map(np.stack([ramp, 3 - ramp, ramp * 0]), **given)
 
 
 def stage(number: int, values=RAMP, **fields):
@@ -33,11 +26,6 @@ def stage(number: int, values=RAMP, **fields):
 
 def draw(maps, panels=ALL, detections=None, image=IMAGE, **options):
     return FeatMapVisualizer(panels=panels, **options).draw_maps(image, maps, detections)
-
-
-def cut(rendering, number: int) -> np.ndarray:
-    panel = rendering.panels[number]
-    return rendering.image[panel.y : panel.y + panel.height, panel.x : panel.x + panel.width]
 
 
 def test_each_column_by_hand():

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from featmap.geometry import ImageGeometry
-from featmap.structures import FeatureMap
+from featmap.structures import FeatureMap, Rendering
 
 BLUE, RED = (0, 0, 128), (128, 0, 0)  # the lowest and the highest colour of jet
 GREY = np.full((32, 32, 3), 100, np.uint8)
@@ -43,3 +43,16 @@ def feature_map(values, geometry: ImageGeometry | None = None, **fields) -> Feat
 
 
 l2_map = partial(feature_map, reducer='l2')
+
+
+def colors(**fields) -> FeatureMap:
+    """Three planes as red, green and blue: each cell of the ramp has a colour of its own."""
+    ramp = np.array(RAMP, np.float32)
+    given = {'kind': 'image', 'names': ('pca, 60% of variance',), 'ranges': ((0, 3),) * 3, 'reducer': 'pca', **fields}
+    return feature_map(np.stack([ramp, 3 - ramp, ramp * 0]), **given)
+
+
+def cut(rendering: Rendering, number: int) -> np.ndarray:
+    """A panel of a picture, by its number."""
+    panel = rendering.panels[number]
+    return rendering.image[panel.y : panel.y + panel.height, panel.x : panel.x + panel.width]

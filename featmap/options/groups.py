@@ -25,7 +25,7 @@ from featmap.options.kinds import (
     text,
     whole,
 )
-from featmap.options.panels import NO_GREY, NOT_IN_ROWS, PANEL_NAMES, in_panels
+from featmap.options.panels import BARE, INTO_FILES, NO_GREY, NOT_IN_ROWS, PANEL_NAMES, in_panels
 from featmap.options.rules import (
     CROP_WITH_BOXES,
     FOR_FOLDERS,
@@ -156,7 +156,7 @@ class Look:
 
     arrangement: tuple[int, int] | None = option(
         None, ARRANGEMENT, 'rows and columns for the channels of a map, also `2x3` and `"(2,3)"`', 'near-square',
-        rules=(_ONE_PANEL, NOT_IN_ROWS),
+        rules=(_ONE_PANEL, NOT_IN_ROWS, BARE),
     )  # fmt: skip
     panels: tuple[str, ...] = option(
         (), PANEL_NAMES,
@@ -212,7 +212,7 @@ class Scale:
     symmetric: bool = option(
         False, FLAG, 'centre the colours on 0, under a diverging colour map', rules=(_OWN_RANGE, _SCALED)
     )
-    colorbar: bool = option(False, FLAG, 'a colour bar below each panel', rules=(_OWN_COLORS, _SCALED))
+    colorbar: bool = option(False, FLAG, 'a colour bar below each panel', rules=(_OWN_COLORS, _SCALED, BARE))
 
 
 @dataclass(frozen=True)
@@ -235,6 +235,12 @@ class Output:
     quality: int = option(
         95, whole('Q', 'a quality from 1 to 100', lambda q: 1 <= q <= 100), 'of `jpg` and `webp`, 1 to 100', '95',
         COMMAND, (LOSSY,),
+    )  # fmt: skip
+    split: bool = option(
+        False, FLAG,
+        'every panel in a file of its own instead of one picture, bare: `dog.backbone.stage4.overlay.png`, the image '
+        'as `dog.original.png`; `dog.panels.json` says what each shows, and on which range',
+        places=COMMAND, rules=(INTO_FILES,),
     )  # fmt: skip
     show: bool = option(False, FLAG, 'show each picture in a window', places=COMMAND)
     figure: str | None = option(None, file(), 'also a figure for a paper: `.pdf`, `.svg` or `.png`', places=COMMAND)

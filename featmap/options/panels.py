@@ -55,3 +55,25 @@ def _in_rows(run: Run) -> str | None:
 
 NOT_IN_ROWS = Rule('panels', _in_rows)
 """It is about where planes stand."""
+
+
+def _into_files(run: Run) -> str | None:
+    output = run.output
+    if output.out_file == '-':
+        return f'makes several files, and {written("out_file", "-")} takes one picture: use {written("out_dir")}'
+    alone = output.show and not output.out_file and not output.out_dir
+    return f'has no effect with {written("show")}, which alone writes no file' if alone else None
+
+
+INTO_FILES = Rule('out_file', _into_files)
+"""It is about files."""
+
+
+def _bare(run: Run) -> str | None:
+    if not run.output.split or run.output.show or run.output.figure or run.output.vis_backends:
+        return None
+    return f'has no effect with {written("split")}: single panels are bare'
+
+
+BARE = Rule('split', _bare)
+"""It is about what stands around panels."""

@@ -129,6 +129,17 @@ def panels_of(
         yield replace(panel, image=draw_grid(panel.image, cells)) if look.grid else panel
 
 
+def order_of(item: FeatureMap, look: Look) -> Iterator[tuple[int, str]]:
+    """The plane and the column of each panel that :func:`panels_of` makes of a map, in its order."""
+    own = [name for name in look.panels or ('',) if name != 'pca']
+    for plane in range(1 if item.kind in ('image', 'segments') else len(item)):
+        yield from ((plane, name) for name in own)
+    if item.kind == 'concepts':
+        yield from ((len(item), name) for name in own if name != 'grey')
+    if 'pca' in look.panels:
+        yield 0, 'pca'
+
+
 def _panels(item: FeatureMap, scales: Sequence[Range], columns: Sequence[_Under], warp: Warp) -> Iterator[PanelImage]:
     """The panels of a map, a row after the other; the picture that all columns of a row show is made once."""
     norm, grid = columns[0].look.norm, columns[0].look.grid
@@ -138,11 +149,7 @@ def _panels(item: FeatureMap, scales: Sequence[Range], columns: Sequence[_Under]
             picture, visible = _picture(item, scales, warp)
             label = label_of(item, 0, None if item.kind == 'segments' or item.ranges else scales[0], norm, grid)
         for name, look, under in own:
-            shown = (
-                cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-                if name == 'grey'
-                else picture
-            )
+            shown = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None].repeat(3, -1) if name == 'grey' else picture
             yield PanelImage(blend(under, shown, look.opacity, visible), label, None, 0, name)
     elif own:
         for index, (plane, scale) in enumerate(zip(item.values, scales)):

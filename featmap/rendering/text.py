@@ -140,6 +140,8 @@ def _ordered(run: Run) -> str:
 
 def wrap(text: str, size: int, width: int) -> list[str]:
     """Break a label at its separators into lines that fit ``width`` pixels; a part that is wider stands alone."""
+    if width <= 0:
+        return text.split(SEPARATOR)
     lines: list[str] = []
     for part in text.split(SEPARATOR):
         longer = f'{lines[-1]}{SEPARATOR}{part}' if lines else part
