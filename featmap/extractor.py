@@ -19,6 +19,7 @@ from featmap.geometry import Cells, ImageGeometry, Query, Spot, check_query, spo
 from featmap.layers import Target, resolve
 from featmap.layouts import Map, maps_of
 from featmap.meaning import Meaning
+from featmap.models.input_picture import InputPicture, InputPictures
 from featmap.models.protocol import AnyModel, Batch
 from featmap.placement import Mirrored, Placement
 from featmap.recorder import ActivationRecorder
@@ -45,6 +46,7 @@ class MapExtractor:
             the number of an object query; None for none.
         pca: What makes the picture of components that goes with each map, in the same forward; None for none.
         extra_tokens: How many tokens stand before the cells, where the model is not to be asked.
+        over_input: Whether maps and detections are placed on the network input instead of the image.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class MapExtractor:
         query: Query | None = None,
         pca: AnyReducer | None = None,
         extra_tokens: int | None = None,
+        over_input: bool = False,
     ) -> None:
         self.detector = detector
         self.reducer = reducer
@@ -69,6 +72,8 @@ class MapExtractor:
         self.query = query
         self._pca = pca
         self.extra_tokens = extra_tokens
+        self._pictures = InputPictures(detector) if over_input else None
+        self.picture: InputPicture | None = None  # of the last image, where that is what maps lie over
         self.targets: list[Target] = resolve(detector.model, names)
         self._meanings = detector.meanings()
         heads = [self._meanings.head(target.module) for target in self.targets]
@@ -115,7 +120,7 @@ class MapExtractor:
         Three forwards, which end at the last wanted layer. See :mod:`featmap.calibration`.
         """
         _check_image(image)
-        batch = self.detector.prepare([image], contiguous=True)
+        batch = self.detector.prepare([image], contiguous=True, over_input=self._pictures is not None)
         self.placement.compare(*(self._energies(batch, dimension) for dimension in (None, -1, -2)))
 
     def _energies(self, batch: Batch, dimension: int | None) -> Mirrored:
@@ -148,7 +153,8 @@ class MapExtractor:
             self.mirror(image)
             self.placement.calibrate()
         # A run that is repeated in another memory layout would show its maps twice.
-        self._batch = self.detector.prepare([image], contiguous=recorder is self._scout)
+        self._batch = self.detector.prepare([image], recorder is self._scout, self._pictures is not None)
+        self.picture = self._pictures.of(image, self._batch) if self._pictures and recorder is self._recorder else None
         self._refused = {}
         if isinstance(self.query, tuple):
             check_query(self._batch.geometries[0], self.query)

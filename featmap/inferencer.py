@@ -116,6 +116,7 @@ class FeatMapInferencer:
             query=what.query,
             pca=components_of(self.options, self._drawer.look.panels),
             extra_tokens=what.extra_tokens,
+            over_input=what.overlay == 'input',
         )
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -230,7 +231,7 @@ class FeatMapInferencer:
             drawer._vis_backends = self.visualizer._vis_backends
             other._drawer = drawer
         mine, theirs = self.options.what, other.options.what
-        alike = mine.target_layers == theirs.target_layers and mine.reducing == theirs.reducing
+        alike = all(getattr(mine, name) == getattr(theirs, name) for name in ('target_layers', 'reducing', 'overlay'))
         # A reducer that learns is shared once it has: two would spoil each other's basis before.
         shares = alike and self._learning.has_basis
         other.extractor = other._extractor(self.reducer if shares else reducer_of(other.options))
@@ -265,11 +266,13 @@ class FeatMapInferencer:
         name, location = ('image', '') if isinstance(image, np.ndarray) else (image.name, image.origin)
         with self._lock:
             maps, detections = self.compute(pixels)
+            seen = self.extractor.picture
+            pixels, title = (pixels, name) if seen is None else (seen.image, seen.title(name))
             refused = self.extractor.refused
             matched = self._match(detections, location, pixels)
             renderings: Sequence[Rendering] = ()
             if pictures or self.logs:
-                renderings = self._drawer.draw_sheets(pixels, maps, detections, title=name, run=self.run, **matched)
+                renderings = self._drawer.draw_sheets(pixels, maps, detections, title=title, run=self.run, **matched)
             if self.logs:
                 add_to_logs(self.visualizer, name, pixels, maps, detections, renderings, step, self.run, **matched)
         alike = ('look', 'arrangement', 'labels', 'crop')

@@ -67,7 +67,8 @@ def measure(
     if names:
         roots = [target.name for target in resolve(detector.model, names)]
         everything = [t for t in everything if any(t.name == r or t.name.startswith(f'{r}.') for r in roots)]
-    batch = detector.blank() if image is None else detector.prepare([image])
+    # Where the image lies in the input is of no interest.
+    batch = detector.blank() if image is None else detector.prepare([image], over_input=True)
     placement = Placement(detector.model)
 
     order: dict[str, int] = {}

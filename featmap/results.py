@@ -35,7 +35,7 @@ class Result:
         renderings: The picture and the places of its panels; several pages where a layer has very many.
         maps: The reduced maps.
         predictions: The detections that are drawn; None where they were not asked for.
-        original: The image itself, (H, W, 3) RGB uint8.
+        original: The image itself, (H, W, 3) RGB uint8; with ``overlay='input'`` the network input in its place.
         location: The path or URL that it was read from; empty for an array and for standard input.
         refused: Which of several layers put out no map, each with the reason.
         figure_options: How :meth:`figure` draws where it is told nothing else: as the picture was drawn.

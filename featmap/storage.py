@@ -113,9 +113,11 @@ class SavedImage:
             except SourceError as error:
                 raise SourceError(f'{error}; draw(image=…) takes the image from elsewhere') from error
         if image.shape != (*self.image_shape, 3) or image.dtype != np.uint8:
+            settings = self.provenance.get('settings') or {}
+            hint = ': the network input, which the result has as its original' * (settings.get('overlay') == 'input')
             raise DrawError(
                 f'{where} is of {image.dtype} {image.shape}, but the maps belong to an RGB image of uint8 '
-                f'{(*self.image_shape, 3)}'
+                f'{(*self.image_shape, 3)}{hint}'
             )
         return image
 

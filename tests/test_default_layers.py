@@ -34,7 +34,7 @@ class Plain(AnyModel):
     def provenance(self) -> Mapping[str, str | None]:
         return {}
 
-    def prepare(self, images: Sequence[np.ndarray], contiguous: bool = False) -> Batch:
+    def prepare(self, images: Sequence[np.ndarray], contiguous: bool = False, over_input: bool = False) -> Batch:
         scaled = [(image.shape[:2], (self.size[1] / image.shape[1], self.size[0] / image.shape[0])) for image in images]
         inputs = torch.rand(len(images), 3, *self.size)
         return Batch(inputs, tuple(ImageGeometry(shape, self.size, scale) for shape, scale in scaled))

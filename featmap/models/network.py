@@ -13,11 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from featmap.errors import ConfigError, FeatMapError, SourceError, first_line
-from featmap.geometry import ImageGeometry
 from featmap.models.checkpoint import Checkpoint, apply_weights
 from featmap.models.outputs import OutputReader
-from featmap.models.preprocessing import NetworkInput, Preprocessing
-from featmap.models.protocol import BLANK, AnyModel, Batch
+from featmap.models.preprocessing import Preprocessing
+from featmap.models.protocol import AnyModel, Batch
 from featmap.structures import Detections
 from featmap.wording import option as written
 
@@ -91,17 +90,9 @@ class Network(AnyModel):
         """The names of the model and of its weights, and the hash of the checkpoint file."""
         return self._provenance
 
-    def prepare(self, images: Sequence[np.ndarray], contiguous: bool = False) -> NetworkBatch:
+    def prepare(self, images: Sequence[np.ndarray], contiguous: bool = False, over_input: bool = False) -> NetworkBatch:
         """The network input for images, which are to come out of one size."""
-        return self._batch([self.preprocessing(image) for image in images], contiguous)
-
-    def blank(self) -> NetworkBatch:
-        """What the preprocessing makes of a blank image, which it need not be able to place."""
-        tensor, extras = self.preprocessing.values(BLANK)
-        shape = int(tensor.shape[-2]), int(tensor.shape[-1])
-        return self._batch([NetworkInput(tensor, ImageGeometry(shape, shape), extras)])
-
-    def _batch(self, items: Sequence[NetworkInput], contiguous: bool = False) -> NetworkBatch:
+        items = [self.preprocessing(image, over_input) for image in images]
         shapes = {tuple(item.tensor.shape) for item in items}
         if len(shapes) > 1:
             raise SourceError(f'images of one batch come out in several sizes: {sorted(shapes)}')

@@ -75,12 +75,14 @@ class AnyModel(ABC):
         """Where the model comes from: ``config``, ``checkpoint``, ``checkpoint_sha256``."""
 
     @abstractmethod
-    def prepare(self, images: Sequence[np.ndarray], contiguous: bool = False) -> Batch:
+    def prepare(self, images: Sequence[np.ndarray], contiguous: bool = False, over_input: bool = False) -> Batch:
         """The network input for (H, W, 3) RGB uint8 images, and where they lie in it.
 
         Args:
             images: The images.
             contiguous: Keep PyTorch's default memory layout, whatever is faster.
+            over_input: Take the network input for the image, so that maps and what is found are in its pixels. Then
+                nothing has to be known of where the images lie in it.
 
         Raises:
             GeometryError: it cannot be said where an image lies in the input.
@@ -89,7 +91,7 @@ class AnyModel(ABC):
 
     def blank(self) -> Batch:
         """An input with nothing on it, for what a forward shows of the layers alone: there is no image to lie in it."""
-        return self.prepare([BLANK])
+        return self.prepare([BLANK], over_input=True)
 
     @abstractmethod
     def _predict(self, batch: Batch) -> tuple[Detections, ...] | None:

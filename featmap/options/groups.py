@@ -30,6 +30,7 @@ from featmap.options.rules import (
     CROP_WITH_BOXES,
     FOR_FOLDERS,
     LOSSY,
+    OVER_IMAGE,
     SIMILAR_TO,
     THROUGH,
     WITH_BOXES,
@@ -129,6 +130,11 @@ class What:
         None, whole('N', 'how many tokens, 0 or more', lambda n: n >= 0),
         'how many class, distillation and register tokens a transformer puts before those of its patches',
         'asked of the model',
+    )  # fmt: skip
+    overlay: str = option(
+        'image', one_of('O', 'image', 'input'),
+        'what maps and detections lie over: the `image`, or the network\'s `input`, as it sees it, whatever the '
+        'preprocessing does; `--crop` and `--query` are in its pixels then', '`image`', rules=(OVER_IMAGE,),
     )  # fmt: skip
     placement: str = option(
         'nominal', one_of('P', 'nominal', 'calibrated'),

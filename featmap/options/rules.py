@@ -97,6 +97,16 @@ WITH_BOXES = Rule('boxes', _with_boxes)
 """It is about detections."""
 
 
+def _over_image(run: Run) -> str | None:
+    if run.what.overlay == 'image' or run.what.gt is None:
+        return None
+    return f'{run.what.overlay} does not go with {written("gt")}, whose boxes are in pixels of the image'
+
+
+OVER_IMAGE = Rule('gt', _over_image)
+"""Ground truth lies over the image."""
+
+
 def _opaque(run: Run) -> str | None:
     if run.look.background != 'none':
         return None

@@ -117,12 +117,17 @@ class Detector(AnyModel):
             'checkpoint_sha256': checkpoint.sha256 if checkpoint else None,
         }
 
-    def prepare(self, images: Sequence[np.ndarray], contiguous: bool = False) -> DetectorBatch:
+    def prepare(
+        self, images: Sequence[np.ndarray], contiguous: bool = False, over_input: bool = False
+    ) -> DetectorBatch:
         """Run the test pipeline and the data preprocessor on images, which may differ in size."""
         data = self._preprocessed(images)
         inputs, samples = data['inputs'], data['data_samples']
         shape = (int(inputs.shape[-2]), int(inputs.shape[-1]))
-        places = tuple(self._placement.of(s.metainfo, image.shape[:2], shape) for s, image in zip(samples, images))
+        if over_input:
+            places = tuple(ImagePlace.of_input(shape) for _ in samples)
+        else:
+            places = tuple(self._placement.of(s.metainfo, image.shape[:2], shape) for s, image in zip(samples, images))
         for sample, place in zip(samples, places):
             sample.set_metainfo(place.entries(sample.metainfo))
         geometries = tuple(place.geometry for place in places)

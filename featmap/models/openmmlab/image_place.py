@@ -43,6 +43,11 @@ class ImagePlace:
         right, bottom = (math.ceil(max(end[axis] for end in ends)) for axis in (0, 1))
         return cls(geometry, False, (min(max(int(told[0]), bottom), height), min(max(int(told[1]), right), width)))
 
+    @classmethod
+    def of_input(cls, input_shape: tuple[int, int]) -> ImagePlace:
+        """The place of a network input of this height and width in itself."""
+        return cls(ImageGeometry.whole(input_shape), False, input_shape)
+
     def entries(self, metainfo: Mapping[str, Any]) -> dict[str, Any]:
         """The entries of the metainfo to replace: where it is untrue, heads are to leave scale and shift alone."""
         if self.told:

@@ -71,8 +71,12 @@ class Preprocessing:
         """One line: what is called, and how the place is found."""
         return f'<Preprocessing {self.name}, {"declared" if self._declared else "measured"}>'
 
-    def __call__(self, image: np.ndarray) -> NetworkInput:
+    def __call__(self, image: np.ndarray, over_input: bool = False) -> NetworkInput:
         """The network input of an (H, W, 3) RGB uint8 image.
+
+        Args:
+            image: The image.
+            over_input: Take the input for the image: nothing is measured, and no place is refused.
 
         Raises:
             GeometryError: the place of the image cannot be told, or the function returns no network input.
@@ -80,6 +84,8 @@ class Preprocessing:
         """
         tensor, extras = self.values(image)
         shape = int(tensor.shape[-2]), int(tensor.shape[-1])
+        if over_input:
+            return NetworkInput(tensor, ImageGeometry.whole(shape), extras)
         geometry = self._geometry((image.shape[0], image.shape[1]))
         if geometry.input_shape != shape:
             told = 'declared' if self._declared else 'measured on images of the same size'

@@ -43,15 +43,19 @@ class ReadyInput(Preprocessing):
         """The tensor, and what came with it."""
         return self._tensor, self._extras
 
-    def __call__(self, image: np.ndarray) -> NetworkInput:
+    def __call__(self, image: np.ndarray, over_input: bool = False) -> NetworkInput:
         """The tensor, with the place of an (H, W, 3) RGB uint8 image in it.
+
+        Args:
+            image: The image.
+            over_input: Take the tensor for the image, whatever it was made of.
 
         Raises:
             GeometryError: it was not made of this image, or not by a scaling, shift, flip and crop of a usual kind.
         """
-        if self._declared is None:
+        if self._declared is None and not over_input:
             return NetworkInput(self._tensor, self._found(image), self._extras)
-        return super().__call__(image)
+        return super().__call__(image, over_input)
 
     def _found(self, image: np.ndarray) -> ImageGeometry:
         if self._seen is None or not np.array_equal(self._seen[0], image):
