@@ -42,6 +42,7 @@ def workplace(tmp_path, monkeypatch):
     (tmp_path / 'demo').symlink_to(ROOT / 'demo')
     (tmp_path / 'configs').symlink_to(ROOT / 'configs')
     monkeypatch.chdir(tmp_path)
+    REDUCERS.import_from_location()
     before = dict(REDUCERS.module_dict)
     yield tmp_path
     REDUCERS.module_dict.clear()
