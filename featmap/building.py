@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,6 +136,7 @@ def _check_backend(backend: dict[str, Any]) -> None:
 
     A registry imports and calls whatever a dotted name leads to: only names that are in one are looked up.
     """
+    import_module('mmengine.visualization')  # registers MMEngine's own
     name = backend.get('type')
     with VISBACKENDS.switch_scope_and_registry(backend.get('_scope_')) as registry:
         if isinstance(name, str) and not _is_registered(name, registry):

@@ -8,11 +8,11 @@ from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 
 from featmap.errors import OptionError, OutputError, first_line
+from featmap.png import png_options
 from featmap.sources import Source
 from featmap.wording import option as written
 from featmap.writing import refuse_overwriting, write_atomically
@@ -138,7 +138,7 @@ def encode_image(
     if isinstance(quality, bool) or not isinstance(quality, int) or not 1 <= quality <= 100:
         raise OutputError(f'{name}: expected a quality from 1 to 100, got {quality!r}')
     options = {
-        '.png': _png_options(cv2, quickly),
+        '.png': png_options(quickly),
         '.jpg': [cv2.IMWRITE_JPEG_QUALITY, quality],
         '.jpeg': [cv2.IMWRITE_JPEG_QUALITY, quality],
         '.webp': [cv2.IMWRITE_WEBP_QUALITY, quality],
@@ -153,18 +153,6 @@ def encode_image(
     if not done:
         raise OutputError(f'{name} cannot be encoded: OpenCV refused an image of shape {image.shape}; draw it smaller')
     return data.tobytes()
-
-
-def _png_options(cv2: Any, quickly: bool) -> list[int]:
-    # Only run lengths: on photos under heat a third of the time of zlib's level 3, and a tenth larger. Paeth's
-    # filter, where OpenCV offers a choice, makes up for that.
-    strategy, name = (cv2.IMWRITE_PNG_STRATEGY_RLE, 'PAETH')
-    if quickly:
-        strategy, name = (cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY, 'UP')
-    options = [cv2.IMWRITE_PNG_STRATEGY, strategy]
-    if hasattr(cv2, 'IMWRITE_PNG_FILTER'):
-        options += [cv2.IMWRITE_PNG_FILTER, getattr(cv2, f'IMWRITE_PNG_FILTER_{name}')]
-    return options
 
 
 def _check_image(image: np.ndarray, name: str, suffix: str) -> None:

@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 from mmengine.dist import master_only
-from mmengine.visualization import LocalVisBackend, Visualizer
+from mmengine.visualization import Visualizer
 from torch import Tensor
 
 from featmap.drawer import MapDrawer
 from featmap.errors import OptionError, nearest
-from featmap.file_names import file_name
 from featmap.options import DRAWING, Run
 from featmap.registry import VISUALIZERS
 from featmap.rendering.mmengine_picture import draw_as_mmengine
 from featmap.structures import Detections, FeatureMap, Rendering
+from featmap.vis_backends import add_image
 
 _MMENGINE = ('save_dir', 'fig_save_cfg', 'fig_show_cfg')  # options of its Visualizer, beside the positional ones
 
@@ -73,9 +73,7 @@ class FeatMapVisualizer(MapDrawer, Visualizer):
     def add_image(self, name: str, image: np.ndarray, step: int = 0) -> None:
         """Write an (H, W, 3) RGB uint8 picture to every vis backend; its name may hold slashes."""
         for backend in self._vis_backends.values():
-            # OpenCV, by which this one writes, says nothing where a folder is missing.
-            named = file_name(name) if isinstance(backend, LocalVisBackend) else name
-            backend.add_image(named, image, step)
+            add_image(backend, name, image, step)
 
     @staticmethod
     def draw_featmap(

@@ -16,7 +16,7 @@ MODULES = sorted(PACKAGE.rglob('*.py'))
 
 # Lowest first; rooms on one line share a floor and may import each other.
 FLOORS = [
-    ['version', 'escaping', 'file_names', 'notebook', 'wording'],
+    ['version', 'escaping', 'file_names', 'png', 'notebook', 'wording'],
     ['errors'],
     ['arrays', 'schema'],
     ['download'],
@@ -40,6 +40,7 @@ FLOORS = [
     ['sheets'],
     ['singles'],
     ['drawer'],
+    ['vis_backends'],
     ['visualizer'],
     ['vis_logs'],
     ['models'],

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import cv2
 import numpy as np
 import pytest
+from mmengine.visualization import TensorboardVisBackend
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from featmap.inferencer import FeatMapInferencer
 from featmap.rendering.scales import scales_of
-from featmap.structures import Rendering
+from featmap.vis_backends import add_image
 from featmap.vis_logs import add_to_logs
 from featmap.visualizer import FeatMapVisualizer
 from tests.inferencer_helpers import IMAGE, build
@@ -61,6 +65,41 @@ class TestTensorboard:
             event = logged.Images(f'image/{target.name}')[0]
             assert (event.height, event.width) == alone.shape[:2]
             np.testing.assert_array_equal(decoded(event.encoded_image_string), alone)
+
+    def test_what_is_written_is_what_the_writer_itself_would_write(self, tmp_path: Path) -> None:
+        image = np.random.default_rng(0).integers(0, 256, (31, 47, 3), dtype=np.uint8)
+        ours, theirs = (TensorboardVisBackend(str(tmp_path / name)) for name in ('ours', 'theirs'))
+        add_image(ours, 'dog/neck.0 #1', image, 3)
+        theirs.add_image('dog/neck.0 #1', image, 3)
+        for backend in (ours, theirs):
+            backend.close()
+        (one,), (other,) = (events(tmp_path / name).Images('dog/neck.0 #1') for name in ('ours', 'theirs'))
+        assert (one.step, one.height, one.width) == (other.step, other.height, other.width) == (3, 31, 47)
+        np.testing.assert_array_equal(decoded(one.encoded_image_string), image)
+        np.testing.assert_array_equal(decoded(other.encoded_image_string), image)
+
+    def test_a_backend_of_ones_own_and_another_writer_are_called(self, tmp_path: Path) -> None:
+        class Own(TensorboardVisBackend):
+            def add_image(self, name: str, image: np.ndarray, step: int = 0, **kwargs: Any) -> None:
+                self.got = name, step
+
+        own = Own(str(tmp_path))
+        add_image(own, 'dog/neck', GREY, 4)
+        assert own.got == ('dog/neck', 4)
+        other = TensorboardVisBackend(str(tmp_path))
+        other._env_initialized, other._tensorboard = True, MagicMock()
+        add_image(other, 'dog/neck', GREY, 5)
+        assert other._tensorboard.add_image.call_args.args == ('dog/neck', GREY, 5)
+
+
+def test_a_backend_is_known_where_nothing_else_has_imported_them(tmp_path: Path) -> None:
+    code = (
+        'from featmap.building import visualizer_of; from featmap.options import Run\n'
+        "run = Run.of({'vis_backends': ['TensorboardVisBackend']})\n"
+        f"print(*visualizer_of(run, {{'vis_backends'}}, {str(tmp_path)!r})._vis_backends)"
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ['TensorboardVisBackend'], done.stderr
 
 
 class Kept:
@@ -114,12 +153,6 @@ class TestTags:
         assert (scales[0][0].low, scales[0][0].high) == (0, 6)
         expected = visualizer.draw_maps(GREY, [low], title='folder/dog.jpg', scales=scales).image
         np.testing.assert_array_equal(pictures['dog/a'], expected)
-
-    def test_nothing_is_drawn_without_backends(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        visualizer = FeatMapVisualizer()
-        maps = [feature_map(RAMP, layer=layer) for layer in 'ab']
-        monkeypatch.setattr(visualizer, 'draw_maps', lambda *args, **kwargs: pytest.fail('it was drawn'))
-        assert add_to_logs(visualizer, 'x', GREY, maps, None, [Rendering(GREY, ())]) == []
 
 
 def test_panels_of_very_many_layers_are_small() -> None:
