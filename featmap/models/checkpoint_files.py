@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 
-from featmap.errors import CheckpointError, first_line, nearest
+from featmap.errors import CheckpointError, MissingPackageError, first_line, nearest
 from featmap.models.checkpoint_formats import read_pickles, read_zip
 from featmap.models.constructors import LimitError, RefusedError
 from featmap.wording import option as written
 
+_SAFETENSORS = '.safetensors'
 _KINDS = (
     (b'\xff\xd8\xff', 'a JPEG image'),
     (b'\x89PNG', 'a PNG image'),
@@ -27,22 +28,24 @@ _KINDS = (
 )
 _SUFFIXES = {
     '.py': 'a Python file; the order is IMG CONFIG CHECKPOINT',
-    '.safetensors': 'a safetensors file; load it with safetensors.torch.load_file and torch.save that',
     '.onnx': 'an ONNX model',
 }
 
 
 def read_file(path: Path, trust: bool = False) -> Any:
-    """The object that ``torch.save`` wrote to ``path``, with all tensors on the CPU.
+    """The object that ``torch.save`` wrote to ``path``, or the tensors in a safetensors file, all on the CPU.
 
     Args:
-        path: a file of any PyTorch version, zipped or not.
+        path: a file of any PyTorch version, zipped or not, or ``.safetensors``.
         trust: unpickle in full; the file can then run any code.
 
     Raises:
         CheckpointError: there is no such file, it is no checkpoint, is damaged, or wants to run code.
+        MissingPackageError: safetensors is not installed.
     """
     _check_present(path)
+    if path.suffix.lower() == _SAFETENSORS:
+        return _read_safetensors(path)
     zipped = _check_kind(path, trust)
     try:
         if trust:
@@ -65,6 +68,19 @@ def read_file(path: Path, trust: bool = False) -> Any:
         raise CheckpointError(
             f"'{path}' cannot be read, it is damaged, cut short or no PyTorch checkpoint "
             f'({type(error).__name__}: {first_line(error)})'
+        ) from error
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    try:
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise MissingPackageError(f"'{path}' needs a package to be read: pip install safetensors") from error
+    try:
+        return load_file(path)
+    except Exception as error:  # of a type of its own, which comes from another language
+        raise CheckpointError(
+            f"'{path}' cannot be read, it is damaged, cut short or no safetensors file: {first_line(error)}"
         ) from error
 
 

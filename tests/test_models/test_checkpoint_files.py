@@ -1,12 +1,14 @@
 import pickle
 import struct
+import sys
 import tarfile
 import zipfile
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from featmap.errors import CheckpointError
+from featmap.errors import CheckpointError, MissingPackageError
 from featmap.models.checkpoint_files import read_file
 
 
@@ -23,6 +25,34 @@ def test_reads_what_torch_wrote(tmp_path, zipped):
     torch.save({'a': torch.arange(3)}, tmp_path / 'a.pth', _use_new_zipfile_serialization=zipped)
 
     assert torch.equal(read_file(tmp_path / 'a.pth')['a'], torch.arange(3))
+
+
+@pytest.mark.parametrize('name', ['model.safetensors', 'MODEL.SAFETENSORS'])
+def test_reads_safetensors(tmp_path, name):
+    tensors = {'a.weight': torch.arange(6.0).reshape(2, 3), 'b': torch.tensor([1.5, -2], dtype=torch.bfloat16)}
+    save_file(tensors, tmp_path / name)
+
+    found = read_file(tmp_path / name)
+    assert {key: (value.dtype, value.tolist()) for key, value in found.items()} == {
+        'a.weight': (torch.float32, [[0, 1, 2], [3, 4, 5]]),
+        'b': (torch.bfloat16, [1.5, -2]),
+    }
+
+
+def test_safetensors_needs_a_package(tmp_path, monkeypatch):
+    save_file({'a': torch.ones(2)}, tmp_path / 'model.safetensors')
+    monkeypatch.setitem(sys.modules, 'safetensors.torch', None)
+
+    with pytest.raises(MissingPackageError, match='pip install safetensors'):
+        read_file(tmp_path / 'model.safetensors')
+
+
+def test_safetensors_that_are_cut_short_are_refused(tmp_path):
+    save_file({'a': torch.ones(20)}, tmp_path / 'model.safetensors')
+    content = (tmp_path / 'model.safetensors').read_bytes()
+    for length in (0, 4, 30, len(content) - 1):
+        (tmp_path / 'model.safetensors').write_bytes(content[:length])
+        assert 'cut short or no safetensors file' in refused(tmp_path / 'model.safetensors')
 
 
 def tar_of_the_first_pytorch(folder):
@@ -105,7 +135,7 @@ def test_a_folder(tmp_path):
         ('a.pth', b'version https://git-lfs.github.com/spec/v1\noid', 'git lfs pull'),
         ('a.pth', b'just some text', 'some other file'),
         ('a.py', b'model = dict()', 'the order is IMG CONFIG CHECKPOINT'),
-        ('a.safetensors', b'\x10\0\0\0\0\0\0\0{}', 'a safetensors file'),
+        ('a.safetensors', b'\x10\0\0\0\0\0\0\0{}', 'cut short or no safetensors file'),
     ],
 )
 def test_no_checkpoint(tmp_path, name, content, part):
