@@ -14,7 +14,7 @@ from featmap.errors import OptionError, OutputError
 from featmap.matching import Match
 from featmap.notebook import screen_png
 from featmap.singles import Singles
-from featmap.sinks import exact_file, save_images
+from featmap.sinks import exact_file, save_image, save_images
 from featmap.split import original_file, save_singles
 from featmap.structures import Detections, FeatureMap, Rendering
 from featmap.writing import refuse_overwriting
@@ -120,6 +120,9 @@ class Result:
                     f'page {number} of {str(target)!r} would overwrite {str(pages[-1])!r}: choose another name'
                 )
         refuse_overwriting(pages, read)
+        if len(pages) == 1:
+            save_image(self.image, target, quality)
+            return pages
         return save_images(((rendering.image, page) for page, rendering in zip(pages, self.renderings)), quality)
 
     def panels(self) -> Singles:

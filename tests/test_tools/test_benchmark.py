@@ -8,7 +8,7 @@ from pathlib import Path
 import benchmark
 import pytest
 import torch
-from benchmarks import draw, measure
+from benchmarks import channels, draw, measure
 from benchmarks.context import Context
 from benchmarks.report import Row
 from benchmarks.weights import save_weights
@@ -60,6 +60,17 @@ def test_reducers_are_all_there_or_say_why_not(tmp_path):
     assert found['settings'] == {'device': 'cpu', 'rounds': 1, 'warmup': 0, 'amp': False}
     # As installed and as imported: one of them may lack the build, '+cu121'.
     assert found['machine']['packages']['torch'].partition('+')[0] == torch.__version__.partition('+')[0]
+
+
+def test_every_channel_is_timed_beside_a_loop(tmp_path, monkeypatch):
+    monkeypatch.setattr(channels, 'CHANNELS', 70)
+    out = tmp_path / 'bench.json'
+    benchmark.main(['channels', *QUICK, '--json', str(out)])
+    rows = json.loads(out.read_text(encoding='utf-8'))['tables']['channels']
+    assert [row['unit'] for row in rows] == ['s', 'MB'] * 3
+    assert all(row['featmap'] >= 0 for row in rows)
+    check_ratio(rows[-2])
+    assert rows[-2]['peer_name'] == 'a loop of OpenCV calls'
 
 
 def test_e2e_compares_with_the_forward_and_the_peer(tmp_path):
