@@ -235,7 +235,7 @@ class FeatMapInferencer:
         # A reducer that learns is shared once it has: two would spoil each other's basis before.
         shares = alike and self._learning.has_basis
         other.extractor = other._extractor(self.reducer if shares else reducer_of(other.options))
-        if mine.target_layers == theirs.target_layers and mine.placement == theirs.placement:
+        if mine.placing == theirs.placing:
             other.extractor.placement = self.extractor.placement
         norm = other._drawer.look.norm
         other._learning = self._learning.shared(other.extractor, norm) if alike else Learning(other.extractor, norm)

@@ -155,6 +155,11 @@ class What:
         """All that a reducer is built from."""
         return self.channel_reduction, self.topk, self.abs, self.channels, self.components, self.basis, self.query
 
+    @property
+    def placing(self) -> tuple[Any, ...]:
+        """What decides which outputs a forward shows the places of; a query makes layers put out more."""
+        return self.target_layers, self.placement, type(self.query)
+
 
 @dataclass(frozen=True)
 class Look:

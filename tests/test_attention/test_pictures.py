@@ -8,6 +8,7 @@ import torch
 
 from featmap.errors import LayerError, OptionError
 from featmap.inferencer import FeatMapInferencer
+from featmap.storage import load_maps, save_maps
 from tests.attention_helpers import Detr, Plain, ViT, share
 from tests.conftest import hooks
 
@@ -90,6 +91,33 @@ def test_features_and_weights_of_one_layer_are_told_apart():
         assert model.self_attention(x, x, x, need_weights=False)[1] is None
     alone = inferencer(model, 'self_attention')(IMAGE, channel_reduction='l2')
     assert [item.name for item in alone.maps] == ['self_attention[0]']
+
+
+def test_what_was_placed_without_a_query_is_placed_anew_with_one():
+    vis = inferencer(Plain(), 'self_attention')
+    assert vis(IMAGE, channel_reduction='l2').maps[0].tokens.known
+    features, weights = vis(IMAGE, query=PIXEL).maps
+    assert (features.tokens.known, weights.stride_known) == (True, True)
+    assert (weights.stride, weights.tokens.count) == ((8, 8), 24)
+
+
+def test_calibration_leaves_attention_where_it_is():
+    vit = ViT()
+    vit.blocks[1].attn.fused_attn = False
+    photo = np.random.default_rng(1).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    vis = inferencer(vit, 'blocks.1', LAYER, placement='calibrated', query=PIXEL)
+    moved, still = vis(photo), inferencer(vit, 'blocks.1', LAYER)(photo, query=PIXEL)
+    # In a mirror image another token is at the pixel: its attention is no mirror image.
+    assert {target.name for target, _, _ in vis.extractor.placement._displaced} == {'blocks.1'}
+    assert moved.maps[1].offset == (0, 0)
+    np.testing.assert_array_equal(moved.maps[1].values, still.maps[1].values)
+
+
+def test_saved_attention_is_drawn_again(vit, tmp_path):
+    vis = inferencer(vit)
+    result = vis(IMAGE, query=PIXEL)
+    saved = load_maps(save_maps(tmp_path / 'maps.npz', vis.record(result)))
+    assert np.array_equal(saved.draw(IMAGE).image, result.image)
 
 
 def test_a_query_without_an_effect_is_refused(vit):
