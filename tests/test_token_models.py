@@ -276,6 +276,124 @@ def test_tokens_of_another_order_of_axes() -> None:
         check(items[0], (24, 48), 8, 6)
 
 
+class Unrolled(nn.Module):
+    """Hiera's way: tokens of a window one after another, and pooling over the windows' inner cells."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.block, self.pooled, self.last = patches(4, 8), nn.Identity(), nn.Identity(), nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x)
+        images, channels, height, width = x.shape
+        x = x.view(images, channels, height // 2, 2, width // 2, 2).permute(0, 3, 5, 2, 4, 1)
+        x = self.block(x.reshape(images, height * width, channels))
+        x = self.pooled(x.view(images, 4, height * width // 4, channels).mean(dim=1))
+        return self.last(x.view(images, -1, channels).max(dim=-1, keepdim=True).values)
+
+
+def test_tokens_in_the_order_of_windows_are_put_back() -> None:
+    shape = (48, 80)
+    found = run(Unrolled(), shape, ['block', 'pooled', 'last'])
+    check(found['block'][0], shape, 8)
+    check(found['pooled'][0], shape, 16)
+    check(found['last'][0], shape, 16, 1)
+    assert found['block'][0].tokens == Tokens(60)
+
+
+class WindowsApart(nn.Module):
+    """Windows on axes of their own: (N, rows, columns, 2, 3, C)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.attn = patches(4, 4), nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x).permute(0, 2, 3, 1)
+        images, height, width, channels = x.shape
+        return self.attn(x.view(images, height // 2, 2, width // 3, 3, channels).transpose(2, 3))
+
+
+def test_windows_on_axes_of_their_own() -> None:
+    with pytest.raises(LayerError, match='16 windows of 2×3 cells'):
+        run(WindowsApart(), (32, 48), ['attn'])
+
+
+class Masked(nn.Module):
+    """As in a masked autoencoder: tokens picked by a permutation that no one can see."""
+
+    def __init__(self, keep: int) -> None:
+        super().__init__()
+        self.embed, self.keep, self.block, self.picked = patches(4, 16), keep, nn.Identity(), nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x).flatten(2).transpose(1, 2)
+        order = torch.randperm(x.shape[1], generator=torch.Generator().manual_seed(0))[: self.keep]
+        picked = torch.gather(x, 1, order.view(1, -1, 1).expand(-1, -1, 4))
+        self.picked(x[:, order])
+        return self.block(torch.cat([torch.zeros(1, 1, 4), picked], dim=1) + torch.zeros(4))
+
+
+@pytest.mark.parametrize('keep', [24, 6])  # all of 4x6, or as many as 2x3 would be
+@pytest.mark.parametrize('layer', ['block', 'picked'])
+def test_tokens_in_an_unknown_order_are_refused(layer: str, keep: int) -> None:
+    with pytest.raises(LayerError, match='tokens that are no cells, or in an unknown order'):
+        run(Masked(keep), (64, 96), [layer])
+
+
+class Asking(nn.Module):
+    """Six object queries, as many as cells of 32 pixels, ask 24 cells, by PyTorch's functions or written out."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.embed, self.way, self.queries = patches(4, 16), way, nn.Parameter(torch.randn(1, 6, 4))
+        self.many = nn.MultiheadAttention(4, 2, batch_first=True)
+        self.answer, self.cells = nn.Identity(), nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        cells = self.cells(self.embed(x).flatten(2).transpose(1, 2))
+        if self.way == 'module':
+            answer = self.many(self.queries, cells, cells)[0]
+        elif self.way == 'function':
+            answer = F.scaled_dot_product_attention(self.queries[:, None], cells[:, None], cells[:, None])[:, 0]
+        else:
+            answer = (self.queries @ cells.transpose(1, 2)).softmax(-1) @ cells
+        states = torch.stack([self.queries, F.layer_norm(self.queries + answer, (4,))])
+        return self.answer(states[1])
+
+
+@pytest.mark.parametrize('way', ['module', 'function', 'written out'])
+def test_object_queries_are_no_cells_however_many_there_are(way: str) -> None:
+    net, shape = Asking(way), (64, 96)
+    check(run(net, shape, ['cells'])['cells'][0], shape, 16)
+    with pytest.raises(LayerError, match=r'\(1, 6, 4\): tokens that are no cells'):
+        run(net, shape, ['answer'])
+
+
+def test_channels_that_attend_to_channels() -> None:
+    class Across(nn.Module):
+        """Cross-covariance attention: the rows of the product are channels, its columns cells."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.out = patches(4, 16), nn.Identity()
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.embed(x).flatten(2)
+            weights = (x @ x.transpose(1, 2)).softmax(-1)
+            return self.out((weights @ x).transpose(1, 2))
+
+    (item,) = run(Across(), (64, 96), ['out'])['out']
+    check(item, (64, 96), 16)
+
+
+def test_a_map_without_an_axis_of_channels() -> None:
+    net = nn.Sequential(patches(1, 8), nn.Flatten(0, 1), nn.Identity())
+    (item,) = run(net, (64, 96), ['2'])['2']
+    check(item, (64, 96), 8, 1)
+    assert item.tokens is None
+
+
 class TestByHand:
     def test_where_the_grid_is_known(self) -> None:
         net = Vit(16, before=2)

@@ -13,10 +13,18 @@ _LEVEL_STARTS = (4, 8, 16, 32)
 
 @dataclass(frozen=True)
 class Grid:
-    """Tokens that are cells of a map, one row after the other: (h, w), and the number of the first."""
+    """Tokens that are cells of a map.
+
+    Attributes:
+        shape: (h, w).
+        start: The number of the first.
+        order: None where they stand one row after the other. Else the extents that they unfold to, and the order in
+            which these are rows, from coarse to fine, and then columns: windows of cells, one after another.
+    """
 
     shape: tuple[int, int]
     start: int = 0
+    order: tuple[tuple[int, ...], tuple[int, ...]] | None = None
 
     @property
     def size(self) -> int:
@@ -41,7 +49,7 @@ class Layout:
 
 def fitting_grid(count: int, input_shape: tuple[int, int]) -> tuple[int, int] | None:
     """The (h, w) that so many tokens, all of them cells, form over the input."""
-    for stride in _TOKEN_STRIDES:
+    for stride in _TOKEN_STRIDES if count > 1 else ():
         for grid in (ceil_grid(input_shape, stride), floor_grid(input_shape, stride)):
             if grid[0] * grid[1] == count:
                 return grid

@@ -18,6 +18,9 @@ from featmap.layouts.nested import Leaf, flatten
 from featmap.tokens import Tokens
 from featmap.wording import option as written
 
+_MOST_OBLONG = 8  # pooling to a fixed size makes oblong cells, rows of another thing than pixels longer ones
+_INSIDE = ('att', 'msa', 'transformer')  # what modules are called that work on windows
+
 
 @dataclass(frozen=True)
 class Map:
@@ -112,7 +115,15 @@ def _maps_of_leaf(leaf: Leaf, layout: Layout | None, asked: _Asked) -> list[Map]
             f'{shape}: its first axis is not the batch of {asked.batch} but regions, windows or queries, so it has no '
             'place in the image'
         )
-    if layout and len(layout.axes) == 1 and layout.grids:
+    if layout and layout.axes == (1, 2) and value.ndim == 3:
+        value = value.unsqueeze(1)  # a map of one channel, (N, H, W)
+        layout = Layout((2, 3))
+    in_decoder = 'decoder' in asked.parts or any('decoder' in key for key in leaf.path)
+    if in_decoder and not (layout and layout.grids) and value.ndim == 3:
+        raise _NoMapError(f'{shape}: one row per object query, which has no place in the image')
+    if layout and len(layout.axes) == 1 and not layout.grids:
+        raise _NoMapError(f'{shape}: tokens that are no cells, or in an unknown order, and have no place in the image')
+    if layout and len(layout.axes) == 1:
         return _known_tokens(value, shape, leaf, layout, asked)
     if value.ndim == 4:
         return [Map(leaf.label, _channels_first(value, shape, layout, asked.input_shape))]
@@ -120,8 +131,6 @@ def _maps_of_leaf(leaf: Leaf, layout: Layout | None, asked: _Asked) -> list[Map]
         raise _NoMapError(f'{shape}: attention between {value.shape[1]} tokens, not features of cells')
     if value.shape[1] == 1:
         raise _NoMapError(f'{shape}: one token, which has no place in the image')
-    if 'decoder' in asked.parts:
-        raise _NoMapError(f'{shape}: one row per object query, which has no place in the image')
     return _guessed_tokens(value, shape, leaf, asked)
 
 
@@ -134,7 +143,8 @@ def _sequence_first(value: Tensor, layout: Layout | None, batch: int) -> bool:
 def _in_windows(windows: tuple[int, tuple[int, int]], asked: _Asked) -> str:
     """What to say of windows, and the layer around the attention, where they are a map again."""
     count, (rows, columns) = windows
-    inside = next((n for n, part in enumerate(asked.parts) if 'att' in part or 'msa' in part), len(asked.parts) - 1)
+    names = enumerate(asked.parts)
+    inside = next((n for n, part in names if any(sign in part for sign in _INSIDE)), len(asked.parts) - 1)
     around = '.'.join(asked.parts[:inside])
     advice = f'; take {around} instead' if around else ''
     return f'{count} windows of {rows}×{columns} cells, each by itself and not one map{advice}'
@@ -155,8 +165,13 @@ def _channels_first(value: Tensor, shape: str, layout: Layout | None, input_shap
         raise _NoMapError(f'{shape}: attention between {last} tokens, not features of cells')
     if third == last > 1 and _sums_to_one(value):
         raise _NoMapError(f'{shape}: attention between {last} tokens or channels, not features of cells')
-    if not is_regular(input_shape, (third, last)) and is_regular(input_shape, (second, third)):
+    if is_regular(input_shape, (third, last)):
+        return value
+    if is_regular(input_shape, (second, third)):
         return value.permute(0, 3, 1, 2)
+    oblong = input_shape[0] * last / (input_shape[1] * third)  # a cell's height by its width
+    if not 1 / _MOST_OBLONG <= oblong <= _MOST_OBLONG:
+        raise _NoMapError(f'{shape}: {third}×{last} fit no input of {input_shape[0]}x{input_shape[1]}')
     return value
 
 
@@ -227,5 +242,9 @@ def _laid_out(tokens: Tensor, leaf: Leaf, grids: Sequence[Grid], known: bool = F
     for index, grid in enumerate(grids):
         path = leaf.label if len(grids) == 1 else f'{leaf.label}[level {index}]'
         cells = tokens[:, grid.start : grid.start + grid.size]
-        maps.append(Map(path, cells.transpose(1, 2).unflatten(2, grid.shape), made))
+        cells = cells.transpose(1, 2)
+        if grid.order is not None:
+            sizes, order = grid.order
+            cells = cells.unflatten(2, sizes).permute(0, 1, *(2 + axis for axis in order)).flatten(2)
+        maps.append(Map(path, cells.unflatten(2, grid.shape), made))
     return maps

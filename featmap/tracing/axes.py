@@ -70,8 +70,8 @@ def read(axes: Axes | None, place: Place | None, shape: Sequence[int]) -> Layout
     # Blocks of cells may be among the channels, but what shares an axis with channels is no row of cells.
     pure = [number for number, axis in enumerate(axes) if axis and all(_of(factor) for factor in axis)]
     wholes = {number: whole_of(axes[number], place) for number in pure}
-    if len(pure) == 1 and len(whole := wholes[pure[0]]) == 2:
-        return Layout((pure[0],), (Grid((whole['rows'], whole['columns'])),))
+    if len(pure) == 1 and (grid := _in_order(axes[pure[0]], place)):
+        return Layout((pure[0],), (grid,))
     rows, columns = ([n for n in pure if kind in wholes[n]] for kind in ('rows', 'columns'))
     if len(pure) == 2 and rows and columns and rows != columns:
         return Layout((rows[0], columns[0]))
@@ -99,6 +99,19 @@ def folded(axes: Axes, place: Place | None) -> tuple[Axes, Place | None] | None:
         for axis in axes
     )
     return shrunk, place.each(AxisPlace.resized, cells)
+
+
+def others_on(shape: Sequence[int], axis: int) -> Axes:
+    """Those of a tensor with tokens on an axis that are no cells: object queries, or picked in an unknown order."""
+    return tuple(
+        (Chain(((int(extent), None),)),) if number == axis else plain(int(extent))
+        for number, extent in enumerate(shape)
+    )
+
+
+def holds_cells(axis: Axis) -> bool:
+    """Whether rows, columns or tokens that are cells stand on an axis."""
+    return any(any(place for _, place in factor.parts) if isinstance(factor, Chain) else factor.of for factor in axis)
 
 
 def plain(extent: int) -> Axis:
@@ -146,6 +159,27 @@ def whole_of(axis: Axis, place: Place) -> dict[str, int]:
     return found if list(found) != ['columns', 'rows'] else {}
 
 
+def _in_order(axis: Axis, place: Place) -> Grid | None:
+    """The grid of an axis that holds all rows and columns, however their factors are ordered."""
+    wanted: list[int] = []
+    shape = []
+    for kind, extent in zip(('rows', 'columns'), place.grid):
+        own = [n for n, factor in enumerate(axis) if isinstance(factor, Factor) and factor.of == kind]
+        own.sort(key=lambda n: -axis[n].step)  # type: ignore[union-attr]
+        left = extent
+        for n in own:
+            factor = axis[n]
+            assert isinstance(factor, Factor)
+            if factor.size * factor.step != left:
+                return None
+            left = factor.step
+        wanted += own
+        shape.append(extent // left)
+    sizes = tuple(factor.size for factor in axis)
+    order = None if wanted == sorted(wanted) else (sizes, tuple(wanted))
+    return Grid((shape[0], shape[1]), 0, order)
+
+
 def _grids(tokens: Chain) -> tuple[Grid, ...]:
     starts = [sum(count for count, _ in tokens.parts[:number]) for number in range(len(tokens.parts))]
     return tuple(Grid(place.grid, start) for (_, place), start in zip(tokens.parts, starts) if place)
@@ -154,12 +188,15 @@ def _grids(tokens: Chain) -> tuple[Grid, ...]:
 def _windows(axes: Axes, pure: Sequence[int]) -> Layout | None:
     """Windows, where a first axis says which and later ones which cell inside."""
     first = next((number for number, axis in enumerate(axes) if any(map(_of, axis))), 0)
-    inside = [factor for number in pure if number > first for factor in axes[number]]
-    if not inside or (first and first not in pure):
+    later = [number for number in pure if number > first]
+    if not later or (first and first not in pure):
         return None
+    # Of three or more axes the last two are rows and columns inside.
+    within = later[-1:] if {_of(factor) for factor in axes[later[-1]]} == {'rows', 'columns'} else later[-2:]
+    inside = [factor for number in within for factor in axes[number]]
+    outside = [factor for number, axis in enumerate(axes) if number not in within for factor in axis if _of(factor)]
     size = {kind: math.prod(factor.size for factor in inside if _of(factor) == kind) for kind in ('rows', 'columns')}
-    count = math.prod(factor.size for factor in axes[first] if _of(factor))
-    return Layout(windows=(count, (size['rows'], size['columns'])))
+    return Layout(windows=(math.prod(factor.size for factor in outside), (size['rows'], size['columns'])))
 
 
 def _of(factor: Factor | Chain) -> str:

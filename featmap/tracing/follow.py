@@ -2,25 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from featmap.geometry import Place
 from featmap.geometry.places import AxisPlace
-from featmap.tracing.axes import Axes, Axis, Chain, Factor, cells_of, extent_of, factors_of, folded, plain, whole_of
+from featmap.tracing.axes import (
+    Axes,
+    Axis,
+    Chain,
+    Factor,
+    extent_of,
+    factors_of,
+    folded,
+    holds_cells,
+    others_on,
+    plain,
+    whole_of,
+)
+from featmap.tracing.views import nested, no_cells, viewed
 
-_RESHAPES = {'view', 'reshape', 'flatten', 'unflatten', 'squeeze', 'unsqueeze', 'view_as', 'reshape_as', 'ravel'}
+_RESHAPES = {
+    'view',
+    '_unsafe_view',
+    'reshape',
+    'flatten',
+    'unflatten',
+    'squeeze',
+    'unsqueeze',
+    'view_as',
+    'reshape_as',
+    'ravel',
+}
 _VIEWS = {'permute', 'transpose', 'movedim', 'moveaxis', 'swapaxes', 'swapdims', 't', 'adjoint', '__get__', '__iter__',
-          'select', 'narrow', 'split', 'split_with_sizes', 'chunk', 'unsafe_chunk', 'unsafe_split', 'tensor_split',
-          'unbind', '__getitem__'}  # fmt: skip
+          'select', 'narrow', 'slice', 'split', 'split_with_sizes', 'chunk', 'unsafe_chunk', 'unsafe_split',
+          'tensor_split', 'unbind', '__getitem__'}  # fmt: skip
+_PRODUCTS = {'matmul', '__matmul__', 'bmm'}
+_REDUCTIONS = {'mean', 'sum', 'max', 'min', 'amax', 'amin', 'median', 'prod', 'std', 'var', 'logsumexp'}
 _JOINS = {'cat', 'concat', 'concatenate'}
 FIRST_ONLY = {'scaled_dot_product_attention', 'multi_head_attention_forward', '_native_multi_head_attention'}
 """A row of their output belongs to a row of the first argument, the queries."""
 _SHUFFLES = {'gather', 'index_select', 'sort', 'topk', 'take_along_dim', 'flip', 'fliplr', 'flipud', 'rot90', 'take',
-             'tensordot', 'hstack', 'vstack', 'stack', 'repeat', 'repeat_interleave'}  # fmt: skip
+             'tensordot', 'hstack', 'vstack', 'repeat', 'repeat_interleave'}  # fmt: skip
 
 
 def follow(
@@ -46,25 +71,57 @@ def follow(
     shape = tuple(map(int, output.shape))
     if name in _JOINS:
         return _joined(name, args, kwargs, sources, shape)
-    if name in ('matmul', '__matmul__', 'bmm') and len(sources) == 2:
+    if name in _PRODUCTS and len(sources) == 2:
         return _multiplied(sources, shape)
+    if name in FIRST_ONLY and not sources:
+        return _answered(name, args, kwargs, number, shape)
+    aside = None
     for source, axes, place in sources:
         if axes is None:
             continue
         found: Axes | None
-        if name == 'einsum':
+        if name in _PRODUCTS and args and args[0] is not source:
+            found = _alike(tuple(plain(extent_of(axis)) for axis in axes[:-1]) + axes[-1:], shape)
+        elif name in _REDUCTIONS and not any(isinstance(each, Tensor) for each in args[1:]):
+            found = _reduced(args, kwargs, axes, shape)
+        elif name == 'einsum':
             found = _summed(args, source, axes, shape)
         elif name in _RESHAPES:
             found = _regrouped(axes, shape)
         elif name in _VIEWS:
-            found, place = _viewed(func, args, kwargs, number, source, axes, place)
+            found, place = viewed(func, args, kwargs, number, source, axes, place, shape)
+        elif name == 'stack':
+            new = args[1] if len(args) > 1 else kwargs.get('dim', 0)
+            new %= len(shape)
+            found = (*axes[:new], plain(shape[new]), *axes[new:])
+        elif name == 'view_as_complex':
+            found = axes[:-1]
+        elif name == 'view_as_real':
+            found = (*axes, plain(2))
         elif name in _SHUFFLES:
-            found = None
+            found = no_cells(axes, place, source.shape, shape)
         else:
             found = _alike(axes, shape)
         if found is not None and len(found) == len(shape) and (held := folded(found, place)):
-            return held
-    return None
+            if any(map(holds_cells, held[0])):
+                return held
+            aside = aside or held
+    return aside
+
+
+def _answered(
+    name: str, args: Sequence[Any], kwargs: Mapping[str, Any], number: int, shape: tuple[int, ...]
+) -> tuple[Axes, Place | None] | None:
+    """Attention of queries that are no cells: as many rows as there are of those, which are none either.
+
+    Where there are as many queries as keys, they may be cells that were lost sight of.
+    """
+    key = args[1] if len(args) > 1 else kwargs.get('key')
+    # (L, N, C) and weights (N, L, S) of the one function, (N, heads, L, C) of the other.
+    rows, keys = (number, 0) if name == 'multi_head_attention_forward' else (len(shape) - 2, -2)
+    if not isinstance(key, Tensor) or key.ndim < 2 or shape[rows] == key.shape[keys]:
+        return None
+    return others_on(shape, rows), None
 
 
 def _alike(axes: Axes, shape: tuple[int, ...]) -> Axes | None:
@@ -74,6 +131,17 @@ def _alike(axes: Axes, shape: tuple[int, ...]) -> Axes | None:
     return tuple(axis if extent_of(axis) == extent else plain(extent) for axis, extent in zip(axes, shape))
 
 
+def _reduced(args: Sequence[Any], kwargs: Mapping[str, Any], axes: Axes, shape: tuple[int, ...]) -> Axes | None:
+    """Without the axes that a mean or another number was taken of, or with one element each instead."""
+    if len(axes) == len(shape):
+        return _alike(axes, shape)
+    taken = kwargs.get('dim', kwargs.get('axis', args[1] if len(args) > 1 else None))
+    if taken is None:
+        return None
+    gone = {axis % len(axes) for axis in (taken if isinstance(taken, (tuple, list)) else (taken,))}
+    return tuple(axis for number, axis in enumerate(axes) if number not in gone)
+
+
 def _multiplied(
     sources: Sequence[tuple[Tensor, Axes | None, Place | None]], shape: tuple[int, ...]
 ) -> tuple[Axes, Place | None] | None:
@@ -81,17 +149,21 @@ def _multiplied(
     (_, first, place), (_, second, other) = sources
     rows = first if first is not None and len(first) == len(shape) else None
     columns = second if second is not None and len(second) == len(shape) else None
-    if rows is not None and (held := folded((*rows[:-1], plain(shape[-1])), place)):
-        return held if _alike(held[0], shape) == held[0] else None
-    if columns is not None:
+    if columns is not None and not (rows is not None and any(map(holds_cells, rows[:-1]))):
         axes = _alike((*columns[:-2], plain(shape[-2]), columns[-1]), shape)
-        return folded(axes, other) if axes is not None else None
+        if axes is not None and (held := folded(axes, other)):
+            return held
+    if rows is not None:
+        if (held := folded((*rows[:-1], plain(shape[-1])), place)) and _alike(held[0], shape) == held[0]:
+            return held
+        if holds_cells(rows[-1]) and extent_of(rows[-1]) != shape[-2]:  # cells are summed up for rows that are none
+            return others_on(shape, len(shape) - 2), None
     return None
 
 
 def _summed(args: Sequence[Any], source: Tensor, axes: Axes, shape: tuple[int, ...]) -> Axes | None:
     """After an ``einsum``: the axes of one operand by their letters, all others new."""
-    equation, operands = args[0], [each for each in _nested(args[1:]) if isinstance(each, Tensor)]
+    equation, operands = args[0], [each for each in nested(args[1:]) if isinstance(each, Tensor)]
     if not isinstance(equation, str) or '->' not in equation or '.' in equation:
         return None
     given, _, made = equation.replace(' ', '').partition('->')
@@ -125,96 +197,6 @@ def _regrouped(axes: Axes, shape: tuple[int, ...]) -> Axes | None:
     return tuple(new) if not left else None
 
 
-def _viewed(
-    func: Callable[..., Any],
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any],
-    number: int,
-    source: Tensor,
-    axes: Axes,
-    place: Place | None,
-) -> tuple[Axes | None, Place | None]:
-    """After a permutation, or where parts are taken: the same done to a tensor without data, whose strides tell."""
-    view = probed(func, args, kwargs, number, source)
-    if view is None:
-        return None, None
-    found: list[Axis] = []
-    for extent, axis, start in view:
-        own = axes[axis] if axis is not None else ()
-        if axis is None or extent == extent_of(own):
-            found.append(own if axis is not None else plain(extent))
-            continue
-        if len(own) == 1 and isinstance(own[0], Chain):
-            cut = _cut(own[0], start, extent)
-            if cut is None:
-                return None, None
-            parts = cut.parts
-            if len(parts) == 1 and parts[0][1] is not None:
-                place, own = parts[0][1], cells_of(parts[0][1])
-            elif any(each for _, each in parts):
-                own = (cut,)
-                placed = [each for _, each in parts if each]
-                place = placed[0] if len(placed) == 1 else None
-            else:
-                return None, None
-            found.append(own)
-        else:
-            found.append(plain(extent))
-    return tuple(found), place
-
-
-def probed(
-    func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], number: int, source: Tensor
-) -> list[tuple[int, int | None, int]] | None:
-    """Each axis of a view as its extent, the axis of the source that it is of, and the first element of that.
-
-    None where it is no view: where elements are picked by a tensor, or in steps.
-    """
-    if not args or args[0] is not source or any(isinstance(each, Tensor) for each in _nested(args[1:])):
-        return None
-    if any(isinstance(each, list) for each in _nested(args[1:2])) and getattr(func, '__name__', '') == '__getitem__':
-        return None
-    strides = [1] * source.ndim
-    for axis in range(source.ndim - 1, 0, -1):  # as if no axis had an extent of 1, so that no two strides are alike
-        strides[axis - 1] = strides[axis] * max(int(source.shape[axis]), 2)
-    probe = torch.empty_strided(tuple(source.shape), strides, device='meta')
-    made = func(probe, *args[1:], **kwargs)
-    made = list(made)[number] if not isinstance(made, Tensor) else made
-    if not isinstance(made, Tensor) or made.ndim > source.ndim + 4:
-        return None
-    starts, offset = {}, made.storage_offset()
-    for axis, stride in enumerate(strides):
-        starts[axis], offset = offset // stride, offset % stride
-    found: list[tuple[int, int | None, int]] = []
-    for extent, stride in zip(made.shape, made.stride()):
-        of = strides.index(stride) if stride in strides and extent > 0 else None
-        if of is None and extent != 1:
-            return None
-        found.append((int(extent), of, starts.get(of, 0) if of is not None else 0))
-    return found
-
-
-def _nested(values: Any) -> Iterable[Any]:
-    for value in values if isinstance(values, (tuple, list)) else (values,):
-        yield value
-        if isinstance(value, (tuple, list)):
-            yield from _nested(value)
-
-
-def _cut(tokens: Chain, start: int, count: int) -> Chain | None:
-    """So many of the tokens from one on; None where that cuts a grid in two."""
-    parts: list[tuple[int, Place | None]] = []
-    first = 0
-    for size, place in tokens.parts:
-        taken = min(first + size, start + count) - max(first, start)
-        if taken > 0:
-            if place is not None and taken < size:
-                return None
-            parts.append((taken, place))
-        first += size
-    return Chain(tuple(parts))
-
-
 def _joined(
     name: str,
     args: Sequence[Any],
@@ -242,12 +224,14 @@ def _joined(
         else:
             parts.append((int(tensor.shape[along]), None))
         others = axes if others is None and axes is not None and (len(whole) or _held(axes, along)) else others
-    if others is None:
-        return None
-    if any(place for _, place in parts):
+    if any(place for _, place in parts) or any(
+        len(axes[along]) == 1 and isinstance(axes[along][0], Chain) for _, axes, _ in sources if axes is not None
+    ):
         placed = [place for _, place in parts if place]
         axes = tuple((Chain(tuple(parts)),) if n == along else plain(shape[n]) for n in range(len(shape)))
         return axes, placed[0] if len(placed) == 1 else None
+    if others is None:
+        return None
     place = next(place for _, axes, place in sources if axes is others)
     return folded(tuple(plain(shape[n]) if n == along else axis for n, axis in enumerate(others)), place)
 

@@ -89,7 +89,7 @@ class PlaceTrace(TorchFunctionMode):
         """How the cells of a map stand in a tensor, or which of its tokens (N, L, C) or (L, N, C) are cells."""
         place = place_of(value)
         layout = read(axes_of(value), place, value.shape)
-        if layout is not None or place is None or value.ndim != 3:
+        if layout is not None or place is None or value.ndim != 3 or axes_of(value) is not None:
             return layout
         # By the numbers: extra tokens stand before the cells.
         for axis in (1, 0):
@@ -112,7 +112,7 @@ class PlaceTrace(TorchFunctionMode):
         given = args[:1] or kwargs.get('query', ()) if name in FIRST_ONLY else (args, kwargs)
         carried = [(tensor, axes_of(tensor), place_of(tensor)) for tensor in tensors_in(given)]
         sources = [source for source in carried if source[1] is not None or source[2] is not None]
-        if not sources:
+        if not sources and not (name in FIRST_ONLY and any(map(axes_of, tensors_in((args[1:], kwargs))))):
             return
         rule, places = RULES.get(name), [place for _, _, place in sources if place]
         for number, output in enumerate(tensors_in(result)):
