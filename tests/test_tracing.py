@@ -108,6 +108,9 @@ NETS = {
     'windows': (Steps(conv(4, stride=4), in_windows), (4, 4)),
     'padded and cropped': (Steps(lambda x: F.pad(x, (5, 2, 3, 1)), conv(3, stride=2)), (2, 2)),
     'a gate': (Steps(conv(3, stride=2, padding=1), lambda x: x * torch.sigmoid(x.detach().mean((2, 3), True))), (2, 2)),
+    'a gate in front': (
+        Steps(conv(3, stride=2, padding=1), lambda x: torch.sigmoid(F.adaptive_avg_pool2d(x.detach(), 1)) * x), (2, 2),
+    ),
     'in place, and a residual': (Steps(conv(4, stride=2), lambda x: (x.clone().add_(1) + x).relu_()), (2, 2)),
 }  # fmt: skip
 
