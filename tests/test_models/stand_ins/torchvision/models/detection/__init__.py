@@ -1,0 +1,3 @@
+from . import image_list, tiny
+
+__all__ = ['image_list', 'tiny']

@@ -1,0 +1,3 @@
+from .tiny import quantized_tiny_net
+
+__all__ = ['quantized_tiny_net']

@@ -1,0 +1,3 @@
+from .tiny import tiny_fcn
+
+__all__ = ['tiny_fcn']
