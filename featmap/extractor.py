@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from featmap.models.input_picture import InputPicture, InputPictures
 from featmap.models.protocol import AnyModel, Batch
 from featmap.placement import Mirrored, Placement
 from featmap.recorder import ActivationRecorder
-from featmap.reduced import Reduced
+from featmap.reduced import Reduced, cell_weights
 from featmap.reducers import Similarity, SqueezeMean, reduce
 from featmap.reducers.base import AnyReducer, shows
 from featmap.reducers.channels import check_names
@@ -242,7 +242,8 @@ class MapExtractor:
         assert self._batch is not None
         assert self._boxes is not None
         assert isinstance(self.query, tuple)
-        chosen = self._boxes.chosen(item, self.query, self._batch.geometries[0])
+        geometry = None if self._pictures is not None else self._batch.geometries[0]
+        chosen = self._boxes.chosen(item, self.query, geometry)
         return self._reduced(target, chosen, chosen.features[0], weights, cells, chosen.meaning)
 
     def _observe(self, target: Target, output: Any) -> list[Reduced]:
@@ -268,7 +269,7 @@ class MapExtractor:
             # Under autocast a reducer would run in half precision; statistics are float32.
             with torch.autocast(features.device.type, enabled=False):
                 # A copy: a reducer that writes to its weights must not spoil the next one's.
-                weights = _weights(geometry, cells, tuple(features.shape[1:]), features.device).clone()
+                weights = cell_weights(geometry, cells, tuple(features.shape[1:]), features.device).clone()
                 yield item, features, weights, cells
 
     def _found(self, target: Target, output: Any, attention: bool) -> list[Map]:
@@ -312,9 +313,3 @@ class MapExtractor:
 def _check_image(image: np.ndarray) -> None:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise OptionError(f'expected an RGB image of shape (H, W, 3) and uint8, got {image.shape} of {image.dtype}')
-
-
-@lru_cache(maxsize=64)
-def _weights(geometry: ImageGeometry, cells: Cells, shape: tuple[int, int], device: torch.device) -> Tensor:
-    """How much each cell counts, on the device; a copy for every map would make the host wait for the device."""
-    return torch.from_numpy(geometry.weights(shape, cells.stride, cells.offset)).to(device)

@@ -1,8 +1,9 @@
-"""What a hook keeps of one map, and the ``FeatureMap`` that becomes of it when the forward is over."""
+"""What a hook keeps of one map, how much its cells count, and the ``FeatureMap`` that becomes of it in the end."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -99,3 +100,9 @@ def _described(kind: str, channels: tuple[int | None, ...], meaning: Meaning) ->
 def _to_numpy(features: Tensor) -> np.ndarray:
     """To the host; bfloat16, which NumPy does not have, as float32."""
     return (features.float() if features.dtype == torch.bfloat16 else features).cpu().numpy()
+
+
+@lru_cache(maxsize=64)
+def cell_weights(geometry: ImageGeometry, cells: Cells, shape: tuple[int, int], device: torch.device) -> Tensor:
+    """How much each cell counts, on the device; a copy for every map would make the host wait for the device."""
+    return torch.from_numpy(geometry.weights(shape, cells.stride, cells.offset)).to(device)

@@ -44,12 +44,17 @@ class BoxWatch:
             handle.remove()
         self._handles = []
 
-    def chosen(self, item: Attended, pixel: tuple[float, float], geometry: ImageGeometry) -> Attended:
+    def chosen(self, item: Attended, pixel: tuple[float, float], geometry: ImageGeometry | None) -> Attended:
         """Attention that waited for the boxes, of the object query whose box holds a pixel of the original.
 
         Raises:
-            LayerError: as :meth:`query_at`.
+            LayerError: as :meth:`query_at`, and where it is not known how the image lies in the network input.
         """
+        if geometry is None:
+            raise LayerError(
+                f'boxes are shares of the image, whose place is not known with {written("overlay", "input")}: '
+                f'{written("query")} N asks for an object query by its number'
+            )
         assert item.matrix is not None
         return item.of(self.query_at(pixel, geometry, int(item.matrix.shape[1])), pixel)
 

@@ -172,6 +172,15 @@ def test_what_no_object_query_is_asked_of_says_how_to():
         inferencer(Detr(None), CROSS)(IMAGE, query=PIXEL)
 
 
+def test_over_the_network_input_no_box_can_be_placed():
+    vis = inferencer(Detr(BOXES), CROSS, overlay='input')
+    with pytest.raises(
+        LayerError, match="boxes are shares of the image, whose place is not known with overlay='input'"
+    ):
+        vis(IMAGE, query=PIXEL)
+    assert vis(IMAGE, query=1).maps[0].meaning == 'attention of object query 1'
+
+
 def test_as_many_object_queries_as_cells_are_no_cells():
     model = Detr(torch.cat([BOXES, torch.zeros(19, 4)]), 24)
     result = inferencer(model, CROSS)(IMAGE, query=PIXEL)
