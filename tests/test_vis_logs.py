@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -11,10 +9,13 @@ from unittest.mock import MagicMock
 import cv2
 import numpy as np
 import pytest
+from mmengine.registry import VISBACKENDS
 from mmengine.visualization import TensorboardVisBackend
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from featmap.building import visualizer_of
 from featmap.inferencer import FeatMapInferencer
+from featmap.options import Run
 from featmap.rendering.scales import scales_of
 from featmap.vis_backends import add_image
 from featmap.vis_logs import add_to_logs
@@ -92,14 +93,19 @@ class TestTensorboard:
         assert other._tensorboard.add_image.call_args.args == ('dog/neck', GREY, 5)
 
 
-def test_a_backend_is_known_where_nothing_else_has_imported_them(tmp_path: Path) -> None:
-    code = (
-        'from featmap.building import visualizer_of; from featmap.options import Run\n'
-        "run = Run.of({'vis_backends': ['TensorboardVisBackend']})\n"
-        f"print(*visualizer_of(run, {{'vis_backends'}}, {str(tmp_path)!r})._vis_backends)"
-    )
-    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False)
-    assert done.stdout.split() == ['TensorboardVisBackend'], done.stderr
+def test_a_backend_is_known_where_nothing_else_has_imported_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = dict(VISBACKENDS.module_dict)
+    monkeypatch.setattr(VISBACKENDS, '_module_dict', {})  # as in a process that has not imported any
+
+    def imported(name: str) -> None:
+        assert name == 'mmengine.visualization'
+        VISBACKENDS._module_dict.update(known)
+
+    monkeypatch.setattr('featmap.building.import_module', imported)
+    run = Run.of({'vis_backends': ['TensorboardVisBackend']})
+    assert list(visualizer_of(run, {'vis_backends'}, tmp_path)._vis_backends) == ['TensorboardVisBackend']
 
 
 class Kept:
