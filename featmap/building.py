@@ -99,6 +99,7 @@ def visualizer_of(options: Run, given: set[str], save_dir: str | Path | None) ->
     if backends or 'vis_backends' in given:
         cfg['vis_backends'] = backends
     kind = cfg.pop('type')
+    VISUALIZERS.import_from_location()  # with which MMEngine's vis backends register too
     try:
         for backend in backends:
             _check_backend(backend)

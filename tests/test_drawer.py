@@ -52,3 +52,13 @@ def test_a_model_of_ones_own_costs_no_visualizer_of_mmengine(tmp_path):
     )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout.strip() == '[]'
+
+
+def test_vis_backends_are_found_by_who_has_not_imported_them(tmp_path):
+    code = (
+        'import sys, numpy as np, featmap; from torch import nn; image = np.zeros((32, 32, 3), np.uint8); '
+        'net = nn.Sequential(nn.Conv2d(3, 2, 3, 2, 1)); '
+        'featmap.visualize(net, image, "0", input_size=32, vis_backends=["LocalVisBackend"], save_dir="logs")'
+    )
+    subprocess.run([sys.executable, '-c', code], check=True, cwd=tmp_path, capture_output=True)
+    assert len(list(tmp_path.rglob('*.png'))) == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import sys
 
 import numpy as np
@@ -13,27 +12,15 @@ from PIL import Image
 from featmap.cli import parse_args
 from featmap.registry import REDUCERS
 from tests.conftest import CHECKPOINT, CONFIG, IMAGE, ROOT
+from tests.documents import blocks, commands
 
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
 CHINESE = (ROOT / 'README_zh-CN.md').read_text(encoding='utf-8')
 STANDS_FOR = {'IMG': IMAGE, 'CONFIG': CONFIG, 'CKPT': CHECKPOINT}
-COMMAND = re.compile(r'(?:featmap|\.venv/bin/featmap|python demo/featmap_vis_demo\.py) (.*)')
 
-
-def blocks(language: str, text: str = README) -> list[str]:
-    """The code of all blocks in a language, in order."""
-    return re.findall(rf'```{language}\n(.*?)```', text, re.DOTALL)
-
-
-def commands() -> list[list[str]]:
-    """The arguments of every call of the command."""
-    lines = [line[2:] for block in blocks('console') for line in block.splitlines() if line.startswith('$ ')]
-    calls = [COMMAND.match(line.rpartition('| ')[2].partition(' >')[0]) for line in lines]
-    return [[str(STANDS_FOR.get(word, word)) for word in shlex.split(call[1])] for call in calls if call]
-
-
+COMMANDS = commands(README, STANDS_FOR)
 # All but pipes, which tests/test_demo/test_pipes.py has, and detectors that are not shipped.
-RUNNABLE = [words for words in commands() if words[0] != '-' and any(word.endswith(CONFIG.name) for word in words)]
+RUNNABLE = [words for words in COMMANDS if words[0] != '-' and any(word.endswith(CONFIG.name) for word in words)]
 
 
 @pytest.fixture
@@ -51,15 +38,15 @@ def workplace(tmp_path, monkeypatch):
 
 
 def test_both_readmes_show_the_same_code():
-    assert blocks('console', CHINESE) == blocks('console')
-    assert blocks('python', CHINESE) == blocks('python')
+    assert blocks('console', CHINESE) == blocks('console', README)
+    assert blocks('python', CHINESE) == blocks('python', README)
     pictures = re.compile(r'\]\((docs/images/[^)]*)\)')
     assert pictures.findall(CHINESE) == pictures.findall(README)
 
 
 def test_every_command_is_understood():
-    assert len(commands()) > 15
-    for words in commands():
+    assert len(COMMANDS) > 15
+    for words in COMMANDS:
         assert parse_args(words).inputs.image, words
     assert len(RUNNABLE) > 10
 
@@ -68,7 +55,7 @@ def test_every_command_is_understood():
 def test_every_command_runs(words, run, workplace, monkeypatch):
     (workplace / 'labels').mkdir()
     (workplace / 'labels' / 'demo.txt').write_text('0 0.486 0.192 0.046 0.097\n', encoding='utf-8')
-    (reducer,) = (code for code in blocks('python') if code.startswith('# my_reducers.py'))
+    (reducer,) = (code for code in blocks('python', README) if code.startswith('# my_reducers.py'))
     (workplace / 'my_reducers.py').write_text(reducer, encoding='utf-8')
     done = run(*words)
     assert done.status == 0, done.err
@@ -82,7 +69,7 @@ def test_every_command_runs(words, run, workplace, monkeypatch):
 def test_all_python_runs(run, workplace):
     run(IMAGE, CONFIG, CHECKPOINT, '--target-layers', 'neck', '--no-boxes', '--save-maps', 'maps.npz')
     names: dict[str, object] = {}
-    for code in blocks('python'):
+    for code in blocks('python', README):
         if code.startswith('_base_'):
             from featmap.models.openmmlab.config import load_config
 
