@@ -100,6 +100,8 @@ def follow(
             found = (*axes, plain(2))
         elif name in _SHUFFLES:
             found = no_cells(axes, place, source.shape, shape)
+        elif source.shape == shape and any(map(holds_cells, axes)):
+            return axes, place
         else:
             found = _alike(axes, shape)
         if found is not None and len(found) == len(shape) and (held := folded(found, place)):

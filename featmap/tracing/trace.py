@@ -122,15 +122,12 @@ class PlaceTrace(TorchFunctionMode):
                     self._strides.setdefault(made.grid, set()).add(made.stride)
                 put(output, made, axes_after(name, args, kwargs, output, made) if made else None)
                 continue
-            made = passed_on(places, output.shape, self._inputs.shape[0], name in JOINS)
-            held = follow(name, func, args, kwargs, number, output, sources)
-            if held is not None:
-                axes, place = held
+            axes, place = follow(name, func, args, kwargs, number, output, sources) or (None, None)
+            if axes is None or (place is not None and any(other is not place for other in places)):
+                made = passed_on(places, output.shape, self._inputs.shape[0], name in JOINS)
                 # The same grid from several sources has the places of all.
-                same = made is not None and place is not None and made.grid == place.grid
-                put(output, made if same else place, axes)
-            else:
-                put(output, made)
+                place = made if axes is None or (made is not None and place and made.grid == place.grid) else place
+            put(output, place, axes)
 
     def _convolved(self, module: nn.Module, inputs: Any, output: Any) -> None:
         """A convolution of an extension, whose inside is not seen."""
