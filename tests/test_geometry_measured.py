@@ -229,6 +229,39 @@ def test_no_pattern_of_pixels_is_taken_for_a_bend(image, resized):
     assert found.residual < 0.75 * (0.5 + image[1] / resized[1] / 2 + max(image) / 1020)
 
 
+CURVES = {
+    'gamma': lambda image: (image / 255) ** 2.2,
+    'inverse gamma': lambda image: (image / 255) ** (1 / 2.2) * -3,
+    'LAB': lambda image: cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2LAB),
+}
+
+
+@pytest.mark.parametrize('name', CURVES)
+@pytest.mark.parametrize('shape', [(375, 500), (1080, 1920), (30, 40)])
+def test_a_curve_of_brightness_is_told_by_grey_levels(name, shape):
+    def run(image: np.ndarray) -> np.ndarray:
+        return CURVES[name](cv2.resize(image, (160, 96), interpolation=cv2.INTER_AREA)[:, 20:]).transpose(2, 0, 1)
+
+    found = measure(run, shape, any_contrast=True).geometry
+    expected = ImageGeometry(shape, (96, 140), (160 / shape[1], 96 / shape[0]), (-20, 0))
+    assert max(difference(expected, found)) < 0.6  # pixels of the input
+
+
+@pytest.mark.parametrize(
+    'curve',
+    [
+        lambda image: image.clip(60, 200),
+        lambda image: image // 32,
+        lambda image: np.abs(image - 128.0),
+        lambda image: image * np.linspace(0.2, 1, image.shape[1])[:, None] ** (image / 128),
+    ],
+    ids=['clipped', 'posterized', 'turned back', 'by place'],
+)
+def test_curves_that_cannot_be_undone_are_refused(curve):
+    with pytest.raises(GeometryError, match='brightness is changed by a curve'):
+        measure(lambda image: curve(cv2.resize(image, (160, 96))).transpose(2, 0, 1), (375, 500), any_contrast=True)
+
+
 def test_what_gives_no_array_is_told():
     with pytest.raises(GeometryError, match=r'expected a network input that is an array of \(C, h, w\), got Tensor'):
         measure(lambda image: torch.from_numpy(image.transpose(2, 0, 1).copy()), (20, 30))

@@ -23,6 +23,7 @@ from featmap.geometry.vertices import measure_by_vertices
 Preprocess = Callable[[np.ndarray], np.ndarray]
 """From an (H, W, 3) uint8 image to the network input, (C, h, w) or (h, w)."""
 
+_CURVE = 34  # grey levels by which a curve of brightness is known
 _ALLOWED_GREY = 4 / 255  # by which one more image may stray from what black and white promise of it: rounding
 
 
@@ -77,7 +78,36 @@ def measure(preprocess: Preprocess, image_shape: tuple[int, int], any_contrast: 
     try:
         return Measurement(*measure_by_vertices(preprocess, image_shape), own_contrast=True)
     except GeometryError as error:
-        raise failed or error from None
+        failed = failed or error
+    curve = _curve(preprocess, content, image_shape)
+    if curve is None:
+        raise failed
+    ramps = map(as_grey, ramp_planes(image_shape))
+    return _fit(content, [np.clip(curve(content.way(preprocess(ramp))), 0, 1) for ramp in ramps], image_shape)
+
+
+def _curve(
+    preprocess: Preprocess, content: _Content, image_shape: tuple[int, int]
+) -> Callable[[np.ndarray], np.ndarray] | None:
+    """From the way that a grey level went to the level, 0 to 1, where that is no straight line; None where it is.
+
+    Raises:
+        GeometryError: a level comes out as another does, or not alike everywhere.
+    """
+    levels = np.linspace(0, 255, _CURVE)[1:-1].astype(np.uint8)
+    ways = [content.way(preprocess(np.full((*image_shape, 3), level, np.uint8)))[content.seen] for level in levels]
+    middle = np.array([0.0, *(np.median(way) for way in ways), 1.0])
+    shares = np.array([0.0, *(levels / 255), 1.0])
+    if np.abs(middle - shares).max() < _ALLOWED_GREY:
+        return None
+    if np.diff(middle).min() < 2e-4 or max(np.quantile(np.abs(w - np.median(w)), 0.8) for w in ways) > 0.02:
+        raise GeometryError(
+            'brightness is changed by a curve that is flat, turns back, or depends on the place or on the rest of the '
+            'image, so that where an image lies cannot be measured by it'
+        )
+    from scipy.interpolate import PchipInterpolator  # so rarely asked for
+
+    return PchipInterpolator(middle, shares)
 
 
 def _measured(preprocess: Preprocess, content: _Content, image_shape: tuple[int, int]) -> Measurement:

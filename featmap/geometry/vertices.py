@@ -116,6 +116,8 @@ def _lines(
         if (inside == used).all():
             break
         used = inside
+    if used.sum() < 4 * FEW:
+        raise GeometryError(_TOO_LITTLE)
     extents = [window[1] - window[0] for window in windows]
     contrasts = np.array(
         [

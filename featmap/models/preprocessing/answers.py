@@ -71,7 +71,7 @@ def _tensor(answer: Any) -> Tensor:
             f'got {str(answer.dtype).removeprefix("torch.")} values, and whether the network takes them as 0 to '
             f'255 or as 0 to 1 cannot be told: {_EXPECTED}; use .float() or .float() / 255'
         )
-    return answer.detach().cpu()
+    return answer.detach().as_subclass(Tensor).cpu()
 
 
 def _kind(answer: Any) -> str:
