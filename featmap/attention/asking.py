@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import inspect
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from featmap.layers import Target
 from featmap.wording import option as written
 
 _MISSING = object()
+_CHOICES = ('_attn_implementation', '_attn_implementation_internal')  # of transformers of old, and of now
 
 
 @contextlib.contextmanager
@@ -22,7 +22,8 @@ def handed_out(model: nn.Module, targets: Sequence[Target], asked: bool) -> Iter
 
     - ``torch.nn.MultiheadAttention`` that is called with ``need_weights=False`` is called with True, of each head.
     - A module inside one with ``fused_attn``, such as timm's ``attn_drop``, is called: the fused kernel has no weights.
-    - A module of transformers runs by its ``eager`` function, whatever ``attn_implementation`` its model has.
+    - A module of transformers, and those that share its config, run by the ``eager`` function, whatever
+      ``attn_implementation`` the model has.
 
     What a module puts out beside the weights changes by rounding only. Other modules are left alone.
 
@@ -48,9 +49,11 @@ def handed_out(model: nn.Module, targets: Sequence[Target], asked: bool) -> Iter
                 handle = module.register_forward_pre_hook(_with_weights, with_kwargs=True)
                 stack.callback(handle.remove)
             elif _is_of_transformers(module):
-                config = copy.copy(module.config)
-                config._attn_implementation = 'eager'  # type: ignore[union-attr]
-                stack.enter_context(_set(module, 'config', config))
+                # Not a copy for this module: masks are made by the config too. Nor by its property, which would choose
+                # for the parts of the config.
+                for name in _CHOICES:
+                    if name in vars(module.config):
+                        stack.enter_context(_set(module.config, name, 'eager'))
         yield
 
 

@@ -94,16 +94,44 @@ class TinyAttention(nn.Module):
         return x, (x.softmax(dim=-1) if self.config._attn_implementation == 'eager' else None)
 
 
-def test_a_module_of_transformers_runs_eagerly_and_alone():
+def test_a_module_of_transformers_runs_eagerly_and_so_do_those_that_share_its_config():
     config = SimpleNamespace(_attn_implementation='sdpa')
     model = nn.Sequential(TinyAttention(config), TinyAttention(config)).eval()
     ((_, weights),) = record(model, '1')
     assert weights is not None
-    assert (model[0].ran, model[1].ran) == (['sdpa'], ['eager'])
+    assert (model[0].ran, model[1].ran) == (['eager'], ['eager'])  # what masks are made for has to be what runs
     assert model[1].config is config
     assert config._attn_implementation == 'sdpa'
     ((_, nothing),) = record(model, '1', asked=False)
     assert nothing is None
+
+
+class Config:
+    """As those of transformers are: what is chosen is chosen for its parts too."""
+
+    def __init__(self, part: Config | None = None) -> None:
+        self.part = part
+        self._attn_implementation = 'sdpa'
+
+    @property
+    def _attn_implementation(self):
+        return self._attn_implementation_internal
+
+    @_attn_implementation.setter
+    def _attn_implementation(self, value):
+        self._attn_implementation_internal = value
+        if self.part is not None:
+            self.part._attn_implementation = value
+
+
+def test_the_config_of_a_part_of_the_model_is_left_alone():
+    part = Config()
+    config = Config(part)
+    model = nn.Sequential(TinyAttention(config), TinyAttention(part)).eval()
+    ((_, weights),) = record(model, '0')
+    assert weights is not None
+    assert (model[0].ran, model[1].ran) == (['eager'], ['sdpa'])
+    assert (config._attn_implementation, part._attn_implementation) == ('sdpa', 'sdpa')
 
 
 def test_a_refusal_names_the_way_to_weights_where_there_is_one():
