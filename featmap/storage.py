@@ -21,11 +21,12 @@ import numpy as np
 from featmap.arrays import DATA_SUFFIXES, pack, sidecar_of, unpack
 from featmap.drawer import MapDrawer
 from featmap.errors import DrawError, GeometryError, OptionError, OutputError, SourceError, first_line, nearest
-from featmap.matching import match
+from featmap.matching import Match, match
 from featmap.options import DRAWING, Run
 from featmap.rendering.normalize import Range
 from featmap.schema import SchemaError, described
 from featmap.sidecar import SIDECAR, plain
+from featmap.singles import Singles
 from featmap.sources import Source
 from featmap.stored_maps import map_entry, map_of
 from featmap.stored_results import results_entry, results_of, truth_entry, truth_of
@@ -88,20 +89,32 @@ class SavedImage:
 
     def draw_sheets(self, image: np.ndarray | str | Path | None = None, **look: Any) -> Sequence[Rendering]:
         """As :meth:`draw`, but every page; there are several where a layer has very many planes."""
+        drawer, original, run = self._again(image, look)
+        matched = self._match()
+        return drawer.draw_sheets(original, self.maps, self.detections, title=self.name, run=run, match=matched)
+
+    def panels(self, image: np.ndarray | str | Path | None = None, **look: Any) -> Singles:
+        """As :meth:`draw`, but every panel by itself and bare; :func:`featmap.split.save_singles` writes them."""
+        drawer, original, run = self._again(image, look)
+        return drawer.draw_panels(original, self.maps, self.detections, run, self._match())
+
+    def _again(
+        self, image: np.ndarray | str | Path | None, look: Mapping[str, Any]
+    ) -> tuple[MapDrawer, np.ndarray, Range | None]:
+        """What draws, the original, and the range of the whole run."""
         for name in look:
             if name not in LOOK:
                 raise OptionError(f'{name!r} is none of {", ".join(LOOK)}; nearest: {", ".join(nearest(name, LOOK))}')
         saved = self.provenance.get('settings') or {}
-        chosen = Run.of({**{name: saved[name] for name in LOOK if name in saved}, **look})
-        drawer = MapDrawer(chosen)
+        drawer = MapDrawer(Run.of({**{name: saved[name] for name in LOOK if name in saved}, **look}))
         run = None
         if self.run_range is not None:
             low, high, *noise = self.run_range
             run = Range(low, high, noise=sum(noise))
-        matched = None if self.truth is None or self.detections is None else match(self.detections, self.truth)
-        return drawer.draw_sheets(
-            self._original(image), self.maps, self.detections, title=self.name, run=run, match=matched
-        )
+        return drawer, self._original(image), run
+
+    def _match(self) -> Match | None:
+        return None if self.truth is None or self.detections is None else match(self.detections, self.truth)
 
     def _original(self, image: np.ndarray | str | Path | None) -> np.ndarray:
         where = 'the given image'

@@ -127,3 +127,14 @@ def test_columns_can_be_chosen_again_but_for_components_that_were_not_saved(tmp_
     ]
     with pytest.raises(DrawError, match='holds no components to draw as pca'):
         saved.draw(panels=['pca'])
+
+
+def test_single_panels_are_drawn_again(tmp_path):
+    options = {'target_layers': ['neck[2]', 'backbone.stage1'], 'panels': ['heat', 'overlay', 'pca']}
+    vis = FeatMapInferencer(CONFIG, CHECKPOINT, device='cpu', **options)
+    result = vis(str(IMAGE))
+    again = round_trip(tmp_path, record_of(vis, result)).panels()
+    assert list(again) == list(result.panels())
+    for one, other in zip(again.draw(), result.panels().draw()):
+        assert (one.name, one.about) == (other.name, other.about)
+        assert_same_array(one.image, other.image)
