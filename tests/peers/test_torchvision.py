@@ -23,7 +23,6 @@ CLASSIFIERS = {
     'swin_t': ('last', {f'features.{1 + 2 * i}': 4 * 2**i for i in range(4)}),
 }
 SEGMENTERS = {
-    'fcn_resnet50': {'backbone.layer1': 4, 'backbone.layer4': 8, 'classifier': 8},
     'deeplabv3_mobilenet_v3_large': {'backbone.1': 2, 'backbone.4': 8, 'backbone.16': 16, 'classifier': 16},
     'lraspp_mobilenet_v3_large': {'backbone.4': 8, 'backbone.16': 16},
 }
@@ -78,16 +77,29 @@ def test_a_classifier(name):
 @pytest.mark.parametrize('name', SEGMENTERS)
 def test_a_segmenter(name):
     strides = SEGMENTERS[name]
-    image, vis = photo(90, 131), open_model(name, strides)
+    image, vis = photo(90, 101), open_model(name, strides)
     model = build(name, weights_backbone=None)
     given = torchvision.models.get_model_weights(name).DEFAULT.transforms()(Image.fromarray(image))[None]
     assert_equal_to_plain(vis, image, hooked(model, list(strides), lambda: model(given)), 'map')
     maps = vis.extractor.extract(image)[0]
     assert_strides(maps, strides)
-    width = int(520 * 131 / 90)
-    assert np.abs(positions(maps[0].geometry) - [0, 0, 100 * 131 / width, 100 * 90 / 520]).max() < 0.5
+    width = int(520 * 101 / 90)
+    assert np.abs(positions(maps[0].geometry) - [0, 0, 100 * 101 / width, 100 * 90 / 520]).max() < 0.5
     # Atrous pyramids look as far as the image is wide.
-    assert_placed(vis, (90, 131), (88, 30), 16, wide=('classifier',))
+    assert_placed(vis, (90, 101), (68, 30), 16, wide=('classifier',))
+
+
+def test_a_segmenter_at_a_size_that_is_asked_for():
+    strides = {'backbone.layer1': 4, 'backbone.layer2': 8, 'backbone.layer4': 8}
+    image = photo(90, 131)
+    vis = open_model('fcn_resnet50', strides, input_size=(128, 160), resize='stretch')
+    model = build('fcn_resnet50', weights_backbone=None)
+    pixels = torch.from_numpy(np.array(Image.fromarray(image).resize((160, 128), Image.Resampling.BILINEAR)))
+    mean, std = (torch.tensor(values)[:, None, None] for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    given = ((pixels.permute(2, 0, 1).float() / 255 - mean) / std)[None]
+    assert_equal_to_plain(vis, image, hooked(model, list(strides), lambda: model(given)), 'map')
+    assert_strides(vis.extractor.extract(image)[0], strides)
+    assert_placed(vis, (90, 131), (88, 30), 16)
 
 
 @pytest.mark.parametrize('name', DETECTORS)

@@ -234,6 +234,19 @@ def test_garbage_is_collected_again_once_all_is_loaded(run, run_script, photo, t
     assert (gc.isenabled(), gc.get_freeze_count()) == (True, frozen)
 
 
+@pytest.mark.parametrize('name', ['triton', 'another'])
+def test_nothing_is_frozen_at_exit_where_bindings_tell_of_it(name, run_script, photo, tmp_path, monkeypatch):
+    monkeypatch.setenv('PYTHONPATH', f'{tmp_path}{os.pathsep}{ROOT}')
+    (tmp_path / 'leaving.py').write_text(
+        'import atexit, gc, sys, types\n'
+        f"sys.modules['{name}'] = types.ModuleType('{name}')\n"
+        "atexit.register(lambda: open('exit.txt', 'w').write(str(gc.get_freeze_count() > 0)))\n"
+    )
+    done = run_script(photo, *DETECTOR, '--cfg-options', 'custom_imports=leaving', '--out-file', 'x.png')
+    assert done.status == 0, done.err
+    assert (tmp_path / 'exit.txt').read_text() == str(name != 'triton')
+
+
 def test_vis_backends_are_written(run, photo, tmp_path):
     done = run(photo, *DETECTOR, '--vis-backends', 'LocalVisBackend', '--out-dir', 'out')
     assert done.status == 0
