@@ -19,8 +19,8 @@ from featmap.wording import option as written
 class BoxWatch:
     """Looks, inside its ``with`` block, for boxes (1, Q, 4) that the model or one of its parts puts out.
 
-    They are centre, width and height in shares of the image's content, as DETRs have them: between 0 and 1. The last
-    that came are kept; of a decoder's layers those of the last.
+    They are centre, width and height in shares of what is seen of the image, as DETRs have them: between 0 and 1. The
+    last that came are kept; of a decoder's layers those of the last.
 
     Args:
         model: The model.
@@ -72,9 +72,10 @@ class BoxWatch:
             raise LayerError(
                 f'the model puts out no boxes of its {count} object queries to find {text} in: {by_number}'
             )
-        (x, y), (height, width) = position_of(pixel), geometry.content_shape
-        u, v = geometry.to_input(x, y)
-        across, down = (u - geometry.offset[0]) / width, (v - geometry.offset[1]) / height
+        x1, y1, x2, y2 = geometry.visible
+        (u1, v1), (u2, v2) = geometry.to_input(x1, y1), geometry.to_input(x2, y2)
+        u, v = geometry.to_input(*position_of(pixel))
+        across, down = (u - min(u1, u2)) / abs(u2 - u1), (v - min(v1, v2)) / abs(v2 - v1)
         cx, cy, w, h = boxes.double().unbind(-1)
         holds = ((across - cx).abs() <= w / 2) & ((down - cy).abs() <= h / 2)
         if not holds.any():

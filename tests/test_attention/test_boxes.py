@@ -37,6 +37,9 @@ def watched(model: nn.Module) -> BoxWatch:
         (ImageGeometry((40, 96), (32, 48), (0.5, 0.5), (0, 6)), (20, 39), 1),
         (ImageGeometry((32, 48), (32, 48), flip=(True, False)), (47, 3), 1),
         (ImageGeometry((32, 48), (32, 48), flip=(True, False)), (0, 3), 3),
+        # The middle of 96 x 64 pixels is cut out: shares are of what is left.
+        (ImageGeometry((64, 96), (32, 48), (1.0, 1.0), (-24, -16)), (70, 20), 3),
+        (ImageGeometry((64, 96), (32, 48), (1.0, 1.0), (-24, -16)), (47, 31), 2),
     ],
 )
 def test_the_smallest_box_that_holds_the_pixel(geometry, pixel, query):
