@@ -16,7 +16,7 @@ from featmap.models.protocol import AnyModel
 from featmap.wording import on_command_line
 from featmap.wording import option as written
 
-_BACKBONE = 'backbone'
+_BACKBONE, _HEAD = 'backbone', 'head'
 _NUMBER = re.compile(r'\d+[a-z]?(?=$|[._])')
 # Parts that come after what is looked at first, and those beside it.
 _AFTER = re.compile(r'(?:^|[._])(?:\w*decoder|\w*head|\w*neck|fpn|aux\w*|classifier)\d*(?:$|\.)', re.IGNORECASE)
@@ -60,9 +60,14 @@ def choose(model: AnyModel, extra_tokens: int | None = None) -> Default:
 
 
 def backbone_of(model: nn.Module) -> Default | None:
-    """The part called ``backbone``, where the model has one that can run as a whole."""
+    """The part called ``backbone``, where the model has one that can run as a whole, and hands out its stages.
+
+    That of a classifier, whose other part is its ``head``, hands out the last stage alone, or one row of numbers.
+    """
     child = model._modules.get(_BACKBONE)
-    return None if child is None or type(child).forward is nn.Module.forward else Default((_BACKBONE,))
+    if child is None or type(child).forward is nn.Module.forward or model._modules.get(_HEAD) is not None:
+        return None
+    return Default((_BACKBONE,))
 
 
 def default_layers(layers: Sequence[LayerInfo]) -> Default | None:

@@ -126,6 +126,6 @@ def test_a_run_over_several_images(run, labels, tmp_path):
 
 
 def test_errors_before_the_model_is_loaded(run, labels, monkeypatch):
-    monkeypatch.setattr('featmap.inferencer.Detector', None)
+    monkeypatch.setattr('featmap.models.sources.openmmlab.Detector', None)
     assert "the ground truth 'nowhere' does not exist" in run(IMAGE, CONFIG, CHECKPOINT, '--gt', 'nowhere').error
     assert '--gt has no effect with --no-boxes' in run(IMAGE, CONFIG, CHECKPOINT, '--gt', 'x', '--no-boxes').error

@@ -13,18 +13,22 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from torch import nn
 
 from featmap.errors import ConfigError, FeatMapError, first_line
 from featmap.models.openmmlab.config_names import find_config
 from featmap.models.openmmlab.mmcv_ops import ensure_ops
+from featmap.models.openmmlab.multimodal import leave_out_multimodal
 from featmap.models.openmmlab.pipeline import dataset_config
 from featmap.models.packages import missing_package
 
 # What makes a scope's models and transforms known to the registries, at the least import time.
 _SCOPE_MODULES = {
     'mmdet': ('mmdet.models', 'mmdet.datasets.transforms'),
+    'mmpretrain': ('mmpretrain.models', 'mmpretrain.datasets'),
+    'mmseg': ('mmseg.models', 'mmseg.datasets'),
     'mmyolo': ('mmdet.datasets.transforms', 'mmyolo.models', 'mmyolo.datasets.transforms'),
 }
 
@@ -39,16 +43,22 @@ def import_scopes(config: Config) -> None:
 
     Raises:
         MissingPackageError: for one that is not installed, with the command that installs it.
+        ConfigError: for one that does not go together with what else is installed.
     """
     ensure_ops()
     scopes = [scope_of(config), *sorted(set(_scopes_in(config.get('model', {}))))]
     for scope in dict.fromkeys(scopes):
+        if scope == 'mmpretrain':
+            leave_out_multimodal()
         for module in _SCOPE_MODULES.get(scope, (f'{scope}.models',)):
             try:
                 import_module(module)
             except ModuleNotFoundError as error:
                 wanted = (error.name or scope).partition('.')[0]
                 raise missing_package(wanted, f'the config (scope {scope!r})') from error
+            except (AssertionError, ImportError, RuntimeError, TypeError) as error:  # versions that do not go together
+                reason = f'{type(error).__name__}: {first_line(error)}'
+                raise ConfigError(f'{scope!r}, which the config is of, cannot be imported: {reason}') from error
 
 
 def _scopes_in(node: Any) -> Iterator[str]:
@@ -85,10 +95,10 @@ def build_model(config: Config, random_weights: bool = False) -> nn.Module:
             cfg = copy.deepcopy(config.model)
             _settle_teacher(cfg)
             _unsync(cfg)
-            model = MODELS.build(cfg)
-            _drop_pretrained(model)
-            if random_weights:
-                with _silent():
+            with _silent():
+                model = MODELS.build(cfg)
+                _drop_pretrained(model)
+                if random_weights:
                     model.init_weights()
         except FeatMapError:
             raise
@@ -128,13 +138,21 @@ def _unsync(node: Any) -> None:
 
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
-    """MMEngine logs two lines for every weight that it initialises."""
+    """MMEngine logs two lines for every weight that it initialises, and mmpretrain some as it builds a model."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
+    _forget_levels()
     try:
         yield
     finally:
         logging.disable(before)
+        _forget_levels()
+
+
+def _forget_levels() -> None:
+    """MMEngine's loggers, which logging does not know, remember which levels are disabled."""
+    for logger in MMLogger._instance_dict.values():
+        logger._cache.clear()  # type: ignore[attr-defined]
 
 
 def _drop_pretrained(model: nn.Module) -> None:

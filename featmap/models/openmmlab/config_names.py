@@ -9,7 +9,7 @@ from pathlib import Path
 from featmap.errors import ConfigError, nearest
 from featmap.models.packages import missing_package, package_of
 
-SCOPES = ('mmyolo', 'mmdet')
+SCOPES = ('mmyolo', 'mmdet', 'mmseg', 'mmpretrain')
 SUFFIXES = ('.py', '.json', '.yaml', '.yml')
 _CHECKPOINT_SUFFIXES = ('.pth', '.pt', '.ckpt', '.pkl', '.safetensors')
 _CHECKOUT = Path(__file__).resolve().parents[3]
@@ -19,8 +19,8 @@ def find_config(name: str | Path) -> Path:
     """The file that a config's name means.
 
     A file of that name comes first. Then a name with ``::`` is looked up in the package before it,
-    and any other among this repository's ``configs/`` and after that in mmyolo's and mmdet's
-    packaged configs. The suffix ``.py`` may be left out, and so may leading folders.
+    and any other among this repository's ``configs/`` and after that in the configs that installed
+    packages of OpenMMLab's ship. The suffix ``.py`` may be left out, and so may leading folders.
 
     Raises:
         ConfigError: there is no such config, or the name fits several.
@@ -64,8 +64,8 @@ def _package_root(scope: str, wanted_by: str) -> Path:
     if not folders:
         if package_of(scope):
             raise missing_package(scope, wanted_by)
-        scopes = ' or '.join(f'{scope}::' for scope in SCOPES)
-        raise ConfigError(f"{wanted_by}: there is no package '{scope}'; start with {scopes}")
+        scopes = ', '.join(f'{scope}::' for scope in SCOPES)
+        raise ConfigError(f"{wanted_by}: there is no package '{scope}'; there are {scopes}")
     for folder in folders:
         root = Path(folder) / '.mim' / 'configs'
         if root.is_dir():
@@ -134,7 +134,8 @@ def _not_found(text: str, path: Path) -> str:
     known = {**_all_packaged(), **_own_configs()}
     absent = [scope for scope in SCOPES if importlib.util.find_spec(scope) is None]
     nearest_known = f'; nearest: {_quoted(_nearest_configs(text, known))}' if known else ''
-    more = f'; more come with {" and ".join(absent)}: {package_of(absent[0])}' if absent else ''
+    commands = dict.fromkeys(f'{package_of(scope)}' for scope in absent)  # one may bring several
+    more = f'; more come with {" and ".join(absent)}: {", ".join(commands)}' if absent else ''
     return f"the config '{text}' is neither a file nor a packaged config{nearest_known}{more}"
 
 

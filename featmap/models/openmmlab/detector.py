@@ -1,10 +1,11 @@
-"""A detector that is fed with RGB arrays and asked for features and detections."""
+"""A model of OpenMMLab that is fed with RGB arrays and asked for features and what it finds."""
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import nn
 
-from featmap.errors import FeatMapError, OptionError, SourceError, first_line
+from featmap.errors import ConfigError, FeatMapError, FeatMapWarning, OptionError, SourceError, first_line
 from featmap.models.checkpoint import apply_weights, load_checkpoint
 from featmap.models.device import pick_device
 from featmap.models.openmmlab.build import build_model, class_names, class_palette, import_scopes, scope_of
@@ -29,10 +30,12 @@ from featmap.models.openmmlab.pipeline import TestPipeline
 from featmap.models.openmmlab.placement import Placement
 from featmap.models.openmmlab.precision import FullPrecision
 from featmap.models.openmmlab.predictions import Reader
+from featmap.models.openmmlab.segmentors import SegmentorPlace, is_segmentor, whole_images, window_of
 from featmap.models.openmmlab.thresholds import own_score_threshold, raised_score_threshold
 from featmap.models.packages import missing_name, missing_package
 from featmap.models.protocol import AnyModel, Batch
 from featmap.structures import Detections
+from featmap.wording import option as written
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,15 @@ class Detector(AnyModel):
         with DefaultScope.overwrite_default_scope(self._scope):
             self._pipeline = TestPipeline(self.config)
         self._placement = Placement(self._pipeline, self._network_input, self.model.data_preprocessor)
+        self._window = window_of(self.model)
+        if self._window is not None:
+            height, width = self._window
+            warnings.warn(
+                f"test_cfg has mode='slide', windows of {width}x{height}: the network is given whole images here, "
+                'so that a layer has one map of an image; what it finds differs a little from a test by windows',
+                FeatMapWarning,
+                stacklevel=2,
+            )
 
     @cached_property
     def provenance(self) -> dict[str, str | None]:
@@ -128,6 +140,9 @@ class Detector(AnyModel):
             places = tuple(ImagePlace.of_input(shape) for _ in samples)
         else:
             places = tuple(self._placement.of(s.metainfo, image.shape[:2], shape) for s, image in zip(samples, images))
+        if is_segmentor(self.model):
+            count = max(len(self.classes), int(getattr(self.model, 'out_channels', 1)))
+            places = tuple(SegmentorPlace.of(place.geometry, count) for place in places)
         for sample, place in zip(samples, places):
             sample.set_metainfo(place.entries(sample.metainfo))
         geometries = tuple(place.geometry for place in places)
@@ -158,13 +173,32 @@ class Detector(AnyModel):
         """What the outputs of its heads mean."""
         return Meanings(self.model, self.classes)
 
+    def predict(
+        self, batch: Batch, recorder: AbstractContextManager[Any] | None = None
+    ) -> tuple[Detections, ...] | None:
+        """As of any model; of a segmentor that is made for windows the error says that it is."""
+        try:
+            return super().predict(batch, recorder)
+        except FeatMapError:
+            raise
+        except (AssertionError, RuntimeError, ValueError) as error:
+            if self._window is None:
+                raise
+            (height, width), (rows, columns) = self._window, batch.input_shape
+            raise ConfigError(
+                f"{type(self.model.backbone).__name__} cannot take an input of {columns}x{rows}, which mode='slide' "
+                f'cuts into windows of {width}x{height}; let the test pipeline make images of that size '
+                f'({written("cfg_options")}): {type(error).__name__}: {first_line(error)}'
+            ) from error
+
     def _predict(self, batch: Batch) -> tuple[Detections, ...]:
         assert isinstance(batch, DetectorBatch)
         scope = DefaultScope.overwrite_default_scope(self._scope)
         fused = self._norms.active() if self._norms else nullcontext()
         decoding = self._decoding.active() if self._decoding else nullcontext()
         threshold = raised_score_threshold(self.model, self.score_thr)
-        with torch.no_grad(), self._autocast(), scope, fused, decoding, threshold:
+        whole = whole_images(self.model)
+        with torch.no_grad(), self._autocast(), scope, fused, decoding, threshold, whole:
             try:
                 samples = self.model(batch.inputs, batch.data_samples, mode='predict')
             except ModuleNotFoundError as error:  # some of mmdet's heads import what they need only here

@@ -18,6 +18,7 @@ from torch import nn
 
 from featmap.meaning import TITLES, Meaning, repeated, unknown
 from featmap.meaning import Meanings as AnyMeanings
+from featmap.models.openmmlab.segmentors import ClassPlanes, class_layers
 from featmap.wording import option as written
 
 _NO_HEAD = 'it is no output of a detection head; class maps are those of a head, such as '
@@ -124,7 +125,7 @@ class Meanings(AnyMeanings):
     """
 
     def __init__(self, model: nn.Module, classes: Sequence[str] = ()) -> None:
-        self._heads: dict[int, HeadMeaning] = {}
+        self._heads: dict[int, HeadMeaning | ClassPlanes] = {}
         proposals = getattr(model, 'rpn_head', None)
         for module in model.modules():
             if not callable(getattr(module, 'predict_by_feat', None)) or not _is_count(module, 'num_classes'):
@@ -134,8 +135,9 @@ class Meanings(AnyMeanings):
             for part in (module, getattr(module, 'head_module', None)):
                 if isinstance(part, nn.Module):
                     self._heads[id(part)] = meaning
+        self._heads.update((id(layer), planes) for layer, planes in class_layers(model, classes))
 
-    def head(self, module: nn.Module) -> HeadMeaning | None:
+    def head(self, module: nn.Module) -> HeadMeaning | ClassPlanes | None:
         """The meaning of a layer's outputs, if it is a head, or the module that computes all of one."""
         return self._heads.get(id(module))
 

@@ -12,11 +12,38 @@ from mmengine.config import Config
 
 from featmap.errors import ConfigError
 
-# What tells of the geometry. PackDetInputs passes over a key that its pipeline did not set.
+# What tells of the geometry. Transforms that pack pass over a key that their pipeline did not set.
 _META_KEYS = (
-    'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'pad_param', 'border', 'flip',
+    'img_id', 'img_path', 'ori_shape', 'img_shape', 'pad_shape', 'scale_factor', 'pad_param', 'border', 'flip',
     'flip_direction',
 )  # fmt: skip
+
+
+# Data sets whose images are no files, but arrays in RGB.
+_OF_ARRAYS = {'CIFAR10', 'CIFAR100'}
+
+
+class LoadArray:
+    """Stands where a pipeline loads an image from a file: the image is there already.
+
+    Of mmdet, mmseg and mmpretrain, each of which has a loader for arrays of its own or none, any may be missing.
+
+    Args:
+        to_float32: Whether what comes after is given float32 instead of uint8.
+        rgb: Whether it is given RGB: where a data set has arrays instead of files. MMCV's loaders hand out BGR.
+    """
+
+    def __init__(self, to_float32: bool = False, rgb: bool = False) -> None:
+        self.to_float32 = to_float32
+        self.rgb = rgb
+
+    def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
+        """The results with the image as a loader leaves it, and its shape; it is given in BGR."""
+        image = results['img']
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if self.rgb else image
+        image = image.astype(np.float32) if self.to_float32 else image
+        shape = image.shape[:2]
+        return {**results, 'img': image, 'img_shape': shape, 'ori_shape': shape}
 
 
 def test_pipeline_config(config: Config) -> list[dict[str, Any]]:
@@ -32,12 +59,7 @@ def test_pipeline_config(config: Config) -> list[dict[str, Any]]:
     for step in steps:
         kind = type_name(step)
         if kind.startswith('LoadImageFrom'):
-            kept.append(
-                {
-                    'type': 'mmdet.LoadImageFromNDArray',
-                    'to_float32': step.get('to_float32', False),
-                }
-            )
+            kept.append({'type': LoadArray, 'to_float32': step.get('to_float32', False)})
         elif kind.startswith('Load'):
             continue  # annotations, which inference has none of
         elif kind.startswith('Pack'):
@@ -45,19 +67,21 @@ def test_pipeline_config(config: Config) -> list[dict[str, Any]]:
             kept.append(dict(step, meta_keys=keys + tuple(k for k in _META_KEYS if k not in keys)))
         else:
             kept.append(step)
-    if not kept or type_name(kept[0]) != 'LoadImageFromNDArray':
+    if kept and kept[0]['type'] is not LoadArray and type_name(dataset_config(config)) in _OF_ARRAYS:
+        kept.insert(0, {'type': LoadArray, 'rgb': True})
+    if not kept or kept[0]['type'] is not LoadArray:
         raise ConfigError(f'the test pipeline starts with {type_name(steps[0])}: expected LoadImageFromFile')
     if not type_name(kept[-1]).startswith('Pack'):
         raise ConfigError(
-            f'the test pipeline ends with {type_name(steps[-1])}: expected PackDetInputs (test-time augmentation '
-            'has no single network input to draw; use the plain test pipeline)'
+            f'the test pipeline ends with {type_name(steps[-1])}: expected PackDetInputs, PackSegInputs or PackInputs '
+            '(test-time augmentation has no single network input to draw; use the plain test pipeline)'
         )
     return kept
 
 
 def type_name(step: Mapping[str, Any]) -> str:
     """The name of a transform without its scope: ``mmdet.Pad`` is ``Pad``."""
-    kind = step['type']
+    kind = step.get('type', '')
     return kind.rpartition('.')[2] if isinstance(kind, str) else kind.__name__
 
 

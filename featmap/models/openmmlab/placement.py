@@ -25,7 +25,7 @@ from featmap.wording import option as written
 # Transforms that are known to write down what they do, as long as one of a kind runs, in this order.
 _RESIZE = {'Resize', 'FixScaleResize', 'FixShapeResize', 'ResizeShortestEdge'}
 _LETTERBOX = (['YOLOv5KeepRatioResize', 'LetterResize'], ['LetterResize'])
-_STACKS = {'mmcv', 'mmdet', 'mmengine', 'mmyolo'}
+_STACKS = {'featmap', 'mmcv', 'mmdet', 'mmengine', 'mmseg', 'mmyolo'}
 # A step that is drawn by lot must not look steady by chance: of two ends that are equally likely, once in 2^15.
 _REPEATS = {True: 15, False: 2}
 # Pixels of the network input. What is known to be told rounds sizes to whole pixels; what just happens to be right does
@@ -104,14 +104,14 @@ class Placement:
         for name, transform in self._pipeline.steps[:-1]:
 
             def picture(results: dict[str, Any], transform: Callable[..., Any] = transform) -> np.ndarray:
-                return transform(copy.deepcopy(results))['img']
+                return np.asarray(transform(copy.deepcopy(results))['img'])
 
             if not is_steady(picture, twin, _REPEATS[True]):
                 return f'{name} {_RANDOM}'
             twin = transform(twin)
             probes = [transform(probe) for probe in probes]
             try:
-                fit([probe['img'].transpose(2, 0, 1) for probe in probes], image_shape)
+                fit([np.asarray(probe['img']).transpose(2, 0, 1) for probe in probes], image_shape)
             except GeometryError as error:
                 return f'{name} in the test pipeline: {error}'
         return None if self._preprocessor is None else f'{type(self._preprocessor).__name__} after the test pipeline'

@@ -1,4 +1,4 @@
-"""What a detector's data sample says it found, in original pixels, and the name of what cannot be drawn."""
+"""What a model's data sample says it found, in original pixels, and the name of what cannot be drawn."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import nn
 
 from featmap.masks import Masks, Segments
 from featmap.models.openmmlab.image_place import ImagePlace
+from featmap.models.outputs.classes import classification_of
 from featmap.structures import Detections
 
 _INSTANCE_OFFSET = 1000  # of mmdet's panoptic results: class + 1000 · instance
@@ -19,19 +20,21 @@ _NOT_DRAWN = ('keypoints',)
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads the results of one detector.
+    """Reads the results of one model.
 
     Args:
         classes: The classes' names.
         palette: Their RGB colours, or none.
         score_thr: Instances below it are left out.
         proposals: Whether the boxes are those of a region proposal network, which knows no classes.
+        multi_label: Whether a classifier scores each class by itself.
     """
 
     classes: tuple[str, ...] = ()
     palette: tuple[tuple[int, int, int], ...] = ()
     score_thr: float = 0.3
     proposals: bool = False
+    multi_label: bool = False
 
     @classmethod
     def of(
@@ -40,10 +43,11 @@ class Reader:
         """The reader for a model."""
         if any(kind.__name__ == 'RPN' for kind in type(model).__mro__):
             return cls(('object',), (), score_thr, proposals=True)
-        return cls(classes, palette, score_thr)
+        head = type(getattr(model, 'head', None))
+        return cls(classes, palette, score_thr, multi_label=any('MultiLabel' in kind.__name__ for kind in head.__mro__))
 
     def read(self, sample: Any, place: ImagePlace) -> Detections:
-        """What a data sample holds: instances from the threshold up, and a panoptic or semantic result.
+        """What a data sample holds: the best classes, instances from the threshold up, a panoptic or semantic result.
 
         Boxes end at the image's edges; those that are not finite are left out.
         """
@@ -59,6 +63,11 @@ class Reader:
                     undrawn.append(f'{kind} result of another size')
                 elif found.segments is None or kind == 'panoptic':  # which tells more
                     found = replace(found, segments=segments)
+            elif key == 'pred_score' and value.ndim == 1 and value.numel():
+                kind = 'sigmoid' if self.multi_label else 'softmax'
+                found = replace(found, classification=classification_of(value, kind))
+            elif key == 'pred_label' and 'pred_score' in sample:
+                continue  # the best of the scores
             elif key.startswith('pred_'):
                 undrawn.append(key[len('pred_') :].replace('_', ' '))
         return replace(found, undrawn=tuple(undrawn))
@@ -105,16 +114,19 @@ class Reader:
         )
 
     def _segments(self, given: Any, place: ImagePlace, kind: str) -> Segments | None:
-        ids = given.get('sem_seg')
+        ids = given.get('sem_seg', given.get('data'))  # as mmdet and as mmseg call it
         if ids is None or tuple(ids.shape[-2:]) != place.answer_shape or ids.numel() != ids.shape[-1] * ids.shape[-2]:
             return None
         known = len(self.classes) or 255
+        nothing = [label for label, name in enumerate(self.classes) if name.strip('_ ').lower() == 'background']
 
         def classes_of(numbers: np.ndarray) -> np.ndarray:
             labels = numbers % _INSTANCE_OFFSET if kind == 'panoptic' else numbers
-            return np.where((numbers >= 0) & (labels < known), labels, -1)
+            return np.where((numbers >= 0) & (labels < known) & ~np.isin(labels, nothing), labels, -1)
 
-        return Segments.of(_plane(ids.reshape(ids.shape[-2:]), place, void=-1), classes_of, kind)
+        ids = ids.reshape(ids.shape[-2:])  # of a single class mmseg's are floats
+        ids = ids.int() if ids.is_floating_point() else ids
+        return Segments.of(_plane(ids, place, void=-1), classes_of, kind)
 
 
 def _plane(given: Any, place: ImagePlace, void: int = 0) -> np.ndarray:

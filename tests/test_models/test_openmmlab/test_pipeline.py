@@ -19,7 +19,7 @@ from featmap.geometry import ImageGeometry
 from featmap.models.openmmlab.build import import_scopes, scope_of
 from featmap.models.openmmlab.config import load_config
 from featmap.models.openmmlab.detector import Detector
-from featmap.models.openmmlab.pipeline import TestPipeline, dataset_config, type_name
+from featmap.models.openmmlab.pipeline import LoadArray, TestPipeline, dataset_config, type_name
 from featmap.models.openmmlab.pipeline import test_pipeline_config as steps_of
 
 LOAD, PACK = {'type': 'LoadImageFromFile', 'backend_args': None}, {'type': 'PackDetInputs'}
@@ -68,14 +68,14 @@ def transform() -> Iterator[Any]:
 class TestSteps:
     def test_arrays_in_place_of_files_and_no_annotations(self) -> None:
         steps = steps_of(config(LOAD, RESIZE, ANNOTATIONS, {'type': 'mmdet.LoadPanopticAnnotations'}, PACK))
-        assert [step['type'] for step in steps] == ['mmdet.LoadImageFromNDArray', 'Resize', 'PackDetInputs']
-        assert steps[0] == {'type': 'mmdet.LoadImageFromNDArray', 'to_float32': False}
+        assert [step['type'] for step in steps] == [LoadArray, 'Resize', 'PackDetInputs']
+        assert steps[0] == {'type': LoadArray, 'to_float32': False}
         assert steps[1] == RESIZE
 
     @pytest.mark.parametrize('loader', ['LoadImageFromFile', 'mmdet.LoadImageFromNDArray', 'mmcv.LoadImageFromWebcam'])
     def test_float_images_stay_so(self, loader: str) -> None:
         steps = steps_of(config({'type': loader, 'to_float32': True}, PACK))
-        assert steps[0] == {'type': 'mmdet.LoadImageFromNDArray', 'to_float32': True}
+        assert steps[0] == {'type': LoadArray, 'to_float32': True}
 
     def test_what_the_geometry_reads_is_added_once(self) -> None:
         needed = {'ori_shape', 'img_shape', 'scale_factor', 'pad_param', 'border', 'flip', 'flip_direction'}
@@ -113,16 +113,16 @@ class TestWhereItStands:
     )
     def test_nested_datasets(self, dataset: dict[str, Any]) -> None:
         for loader in ({'dataset': dataset}, [{'dataset': dataset}, {'dataset': {}}]):
-            assert kinds(Config({'test_dataloader': loader})) == ['LoadImageFromNDArray', 'PackDetInputs']
+            assert kinds(Config({'test_dataloader': loader})) == ['LoadArray', 'PackDetInputs']
 
     @pytest.mark.parametrize('loader', [None, {}, {'dataset': {}}, {'dataset': None}, {'dataset': {'dataset': {}}}])
     def test_the_plain_test_pipeline_where_the_loader_has_none(self, loader: Any) -> None:
         cfg = Config({'test_dataloader': loader, 'test_pipeline': [LOAD, RESIZE, PACK]})
-        assert kinds(cfg) == ['LoadImageFromNDArray', 'Resize', 'PackDetInputs']
+        assert kinds(cfg) == ['LoadArray', 'Resize', 'PackDetInputs']
 
     def test_the_loader_wins(self) -> None:
         assert kinds(config(LOAD, PACK, test_pipeline=[LOAD, RESIZE, PACK])) == [
-            'LoadImageFromNDArray',
+            'LoadArray',
             'PackDetInputs',
         ]
 
@@ -136,8 +136,17 @@ class TestWhereItStands:
 
     def test_test_time_augmentation_is_refused(self) -> None:
         tta = {'type': 'TestTimeAug', 'transforms': [[RESIZE], [PACK]]}
-        with pytest.raises(ConfigError, match=r'ends with TestTimeAug: expected PackDetInputs .*plain test pipeline'):
+        with pytest.raises(ConfigError, match=r'ends with TestTimeAug: expected PackDetInputs, .*plain test pipeline'):
             steps_of(config(LOAD, tta))
+
+    def test_data_sets_of_arrays_load_nothing_and_hand_out_rgb(self) -> None:
+        pack = {'type': 'PackInputs'}
+        steps = steps_of(Config({'test_dataloader': {'dataset': {'type': 'CIFAR10', 'pipeline': [pack]}}}))
+        assert [type_name(step) for step in steps] == ['LoadArray', 'PackInputs']
+        assert LoadArray(rgb=True)(TestPipeline.begin(IMAGE))['img'].tolist() == IMAGE.tolist()
+        assert LoadArray()(TestPipeline.begin(IMAGE))['img'].tolist() == IMAGE[..., ::-1].tolist()
+        with pytest.raises(ConfigError, match='starts with PackInputs: expected LoadImageFromFile'):
+            steps_of(Config({'test_dataloader': {'dataset': {'type': 'ImageNet', 'pipeline': [pack]}}}))
 
     def test_a_pipeline_that_loads_no_image_is_refused(self) -> None:
         with pytest.raises(ConfigError, match='starts with Resize: expected LoadImageFromFile'):

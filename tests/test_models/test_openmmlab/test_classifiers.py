@@ -1,0 +1,75 @@
+"""Classifiers as mmpretrain has them: the best classes of an image, and the stages of a backbone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from mmengine.structures import BaseDataElement
+from torch import nn
+
+from featmap.default_layers import backbone_of
+from featmap.geometry import ImageGeometry
+from featmap.models.openmmlab.image_place import ImagePlace
+from featmap.models.openmmlab.predictions import Reader
+
+NAMES = ('tench, Tinca tinca', 'goldfish', 'shark', 'ray', 'cock', 'hen', 'ostrich')
+PLACE = ImagePlace.as_told(ImageGeometry.whole((20, 30)))
+
+
+class LinearClsHead(nn.Module):
+    pass
+
+
+class MultiLabelClsHead(nn.Module):
+    pass
+
+
+class CSRAClsHead(MultiLabelClsHead):
+    pass
+
+
+class Classifier(nn.Module):
+    def __init__(self, head: nn.Module | None) -> None:
+        super().__init__()
+        self.backbone = nn.Conv2d(3, 4, 1)
+        if head is not None:
+            self.head = head
+
+
+def read(head: nn.Module, **fields: Any) -> Any:
+    sample = BaseDataElement()
+    for name, value in fields.items():
+        sample.set_field(value, name)
+    return Reader.of(Classifier(head), NAMES, (), 0.3).read(sample, PLACE)
+
+
+def test_the_best_five_with_their_names() -> None:
+    scores = torch.tensor([0.1, 0.05, 0.4, 0.25, 0.15, 0.05, 0.0])
+    found = read(LinearClsHead(), pred_score=scores, pred_label=scores.argmax(0, keepdim=True))
+    assert found.classification.labels.tolist() == [2, 3, 4, 0, 1]
+    assert found.classification.scores.tolist() == pytest.approx([0.4, 0.25, 0.15, 0.1, 0.05])
+    assert (found.classification.kind, found.classification.of) == ('softmax', 7)
+    assert found.count == 'shark 40.0%'
+    assert found.classification.brief(found.classes, 4).endswith('tench 10.0%')
+
+
+@pytest.mark.parametrize('head', [MultiLabelClsHead(), CSRAClsHead()])
+def test_several_labels_are_each_by_itself(head: nn.Module) -> None:
+    scores = torch.tensor([0.9, 0.8, 0.1, 0.0, 0.0, 0.3, 0.2])
+    found = read(head, pred_score=scores, pred_label=torch.tensor([0, 1])).classification
+    assert found.kind == 'sigmoid'
+    assert found.scores.tolist() == pytest.approx([0.9, 0.8, 0.3, 0.2, 0.1])
+
+
+def test_what_is_no_score_of_classes() -> None:
+    assert read(LinearClsHead(), pred_score=torch.full((7,), torch.nan)).classification is None
+    found = read(LinearClsHead(), pred_score=torch.rand(3, 7), pred_label=torch.tensor([1]))
+    assert (found.classification, found.undrawn) == (None, ('score',))
+    assert read(LinearClsHead(), pred_label=torch.tensor([1])).undrawn == ('label',)
+
+
+def test_the_backbone_of_a_classifier_is_not_what_is_looked_at_first() -> None:
+    assert backbone_of(Classifier(None)) is not None
+    assert backbone_of(Classifier(LinearClsHead())) is None
