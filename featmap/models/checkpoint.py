@@ -212,7 +212,7 @@ def _state_dict_in(content: Any) -> OrderedDict[str, Tensor]:
 
 def _unfit(checkpoint: Checkpoint, parameters: list[str], fitting: int, mismatched: tuple[ShapeMismatch, ...]) -> str:
     start = (
-        f"'{checkpoint.source}' is of another architecture than the config: "
+        f"'{checkpoint.source}' is of another architecture than the model: "
         f"{fitting} of the model's {len(parameters)} parameters fit"
     )
     ours_only = [name for name in parameters if name not in checkpoint.state_dict]

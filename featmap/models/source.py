@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -138,9 +139,34 @@ def _split(text: str) -> tuple[str, str]:
             f'no source of models is called {found[1]!r}; nearest: {", ".join(nearest(found[1], known))}; known: '
             f'{", ".join(f"{name}:…" for name in known)}, file.py:factory, package.module:factory, and configs'
         )
+    if text.endswith('.py') and (makers := _makers_in(Path(text).expanduser())):
+        raise ConfigError(
+            f'{text!r} is no config but Python code: name what makes the model, such as {text}:{makers[0]}'
+        )
     if text.lower().endswith(_EXPORTED):
         return 'exported', text
     return 'openmmlab', text
+
+
+def _makers_in(path: Path) -> list[str]:
+    """What a file of code defines, likeliest to make a model first; nothing for a config, which assigns values."""
+    try:
+        body = ast.parse(path.read_bytes()).body
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return []  # whatever it is, it is told where it is read
+    targets = [target for node in body if isinstance(node, ast.Assign) for target in node.targets]
+    assigned = {target.id for target in targets if isinstance(target, ast.Name)}
+    inherits = any('read_base' in ast.dump(node) for node in body if isinstance(node, ast.With))
+    if inherits or assigned & {'model', '_base_'}:
+        return []
+    functions = [node.name for node in body if isinstance(node, ast.FunctionDef)]
+    classes = [node.name for node in body if isinstance(node, ast.ClassDef)]
+    named = [name for name in functions if re.search('model|net|build|create|make', name) or _like(name, classes)]
+    return [name for name in (*named, *reversed(classes), *functions) if not name.startswith('_')]
+
+
+def _like(name: str, classes: Sequence[str]) -> bool:
+    return any(name.replace('_', '').lower() == each.lower() for each in classes)
 
 
 def _is_module(name: str) -> bool:

@@ -67,3 +67,26 @@ def test_nothing_is_built_for_an_error():
     with pytest.raises(OptionError, match='int was given as the model'):
         find_source('x.py', None, 5)
     assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ('code', 'named'),
+    [
+        ('class Net: ...\ndef helper(): ...\ndef build_net(): ...\n', 'nets.py:build_net'),
+        ('class Block: ...\nclass Net: ...\ndef net(): ...\n', 'nets.py:net'),
+        ('class Block: ...\nclass Net: ...\n', 'nets.py:Net'),
+        ('def _own(): ...\ndef first(): ...\n', 'nets.py:first'),
+    ],
+)
+def test_code_that_is_no_config_names_what_could_make_a_model(tmp_path, monkeypatch, code, named):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'nets.py').write_text(code)
+    with pytest.raises(ConfigError, match=f"'nets.py' is no config but Python code: .* such as {named}$"):
+        find_source('nets.py', None)
+
+
+@pytest.mark.parametrize('code', ['model = dict(type="X")\ndef f(): ...', "_base_ = 'x.py'\nclass A: ...", 'x = (', ''])
+def test_a_file_that_may_be_a_config_is_read_as_one(tmp_path, monkeypatch, code):
+    monkeypatch.setitem(MODEL_SOURCES.module_dict, 'openmmlab', lambda request: request.config)
+    (tmp_path / 'c.py').write_text(code)
+    assert find_source(tmp_path / 'c.py', None) == tmp_path / 'c.py'

@@ -134,6 +134,8 @@ def _not_found(text: str, path: Path) -> str:
     known = {**_all_packaged(), **_own_configs()}
     absent = [scope for scope in SCOPES if importlib.util.find_spec(scope) is None]
     nearest_known = f'; nearest: {_quoted(_nearest_configs(text, known))}' if known else ''
+    if path.parent == Path() and not path.suffix and '::' not in text:
+        nearest_known += f'; models of timm and torchvision are called timm:{text} and torchvision:{text}'
     commands = dict.fromkeys(f'{package_of(scope)}' for scope in absent)  # one may bring several
     more = f'; more come with {" and ".join(absent)}: {", ".join(commands)}' if absent else ''
     return f"the config '{text}' is neither a file nor a packaged config{nearest_known}{more}"
