@@ -28,7 +28,7 @@ _APART = 0.02  # by which the best has to be above any that puts the image elsew
 _SAME = 0.5  # pixels of the input within which a known way counts as the one that was taken
 _SKEW = 1.0  # pixels of the input, from the middle to an edge
 _LEAST_SIDE = 6  # pixels on which anything can be told
-_CRITERIA = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 100, 1e-6)
+_CRITERIA = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 50, 1e-5)
 
 
 @dataclass(frozen=True)
