@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draw what a detector's layers respond to: ``python demo/featmap_vis_demo.py IMG CONFIG CHECKPOINT [options]``."""
+"""Draw what a model's layers respond to: ``python demo/featmap_vis_demo.py IMG CONFIG CHECKPOINT [options]``."""
 
 import sys
 from pathlib import Path

@@ -41,13 +41,16 @@ _MOST_OTHERS = 8  # inferencers of other options that are kept for the next call
 
 
 class FeatMapInferencer:
-    """Draws what a detector's layers put out for an image.
+    """Draws what a model's layers put out for an image.
 
     Args:
-        config: A config's path, scoped name (``mmyolo::yolov5/…``) or bare name, or a Config.
-        checkpoint: A path or URL; None or ``'none'`` for random weights, the same each time.
-        model: A detector that is built already; it is put into eval mode on the device, and ``checkpoint``, if any,
-            is loaded into it.
+        config: The model: ``timm:NAME``, ``torchvision:NAME``, ``hf:PATH-OR-NAME``, ``file.py:factory``,
+            ``package.module:factory``, a file of ``torch.export``, or a config of OpenMMLab: its path, scoped name
+            (``mmyolo::yolov5/…``) or bare name, or a Config.
+        checkpoint: A path or URL, or a word that the source knows, such as ``'pretrained'``; None or ``'none'`` for
+            random weights, the same each time.
+        model: A module that is built already, alone or, of OpenMMLab, beside its config; it is put into eval mode on
+            the device, and ``checkpoint``, if any, is loaded into it.
         save_dir: Folder for vis backends that write files.
         keep_features: Whether maps also hold the full (C, h, w) features.
         run: All options of a run, in place of ``options``.
@@ -133,7 +136,7 @@ class FeatMapInferencer:
 
     @property
     def model(self) -> nn.Module:
-        """The detector's module."""
+        """The model's module."""
         return self.detector.model
 
     @property

@@ -1,4 +1,4 @@
-"""Which pixels belong to what the detector found, in little memory: instance masks, and segments of a whole image."""
+"""Which pixels belong to what the model found, in little memory: instance masks, and segments of a whole image."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ class Match:
 
     Attributes:
         truth: What the image is labelled with.
-        detections: What the detector found.
+        detections: What the model found.
         of_detection: (D,) the box of the ground truth that a detection is matched with, or -1.
     """
 

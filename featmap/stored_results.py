@@ -1,4 +1,4 @@
-"""A detector's results among the arrays of a file, and in the JSON file beside it."""
+"""A model's results among the arrays of a file, and in the JSON file beside it."""
 
 from __future__ import annotations
 

@@ -173,7 +173,7 @@ class FeatureMap:
 
 @dataclass(frozen=True, repr=False)
 class Detections:
-    """What the detector found, in original pixels.
+    """What the model found, in original pixels.
 
     Attributes:
         boxes: (N, 4) x1 y1 x2 y2; where the model gives masks alone, the boxes around them.

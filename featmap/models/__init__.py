@@ -1,1 +1,1 @@
-"""How a model is loaded, fed and asked for predictions. Only here are mmdet, mmyolo and mmcv imported."""
+"""How a model is found, loaded, fed and asked for predictions. Only in ``openmmlab`` are mmdet, mmyolo and mmcv imported."""

@@ -132,7 +132,7 @@ def load_checkpoint(path_or_url: str | Path, trust: bool = False) -> Checkpoint:
     try:
         meta = _META(_without_left_out(content.get('meta')), 'meta')
     except SchemaError as error:
-        raise CheckpointError(f"'{source}' is damaged, or no detector's: {error}") from error
+        raise CheckpointError(f"'{source}' is damaged, or no model's: {error}") from error
     return Checkpoint(state_dict, meta, source, path)
 
 

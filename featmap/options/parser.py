@@ -44,8 +44,9 @@ def build_parser() -> Parser:
     parser = Parser(
         prog='featmap',
         usage='%(prog)s IMG [IMG ...] CONFIG CHECKPOINT [options]',
-        description="Draw what a detector's layers respond to, over the image, in the right place.",
-        epilog='Example: %(prog)s demo/demo.jpg configs/demo/yolov5_n_demo.py demo/yolov5_n_demo.pth '
+        description='Draw what the layers of a PyTorch vision model respond to, over the image, in the right place.',
+        epilog='Examples: %(prog)s dog.jpg timm:resnet50 pretrained; %(prog)s dog.jpg net.py:factory weights.pth '
+        '--input-size 224; %(prog)s demo/demo.jpg configs/demo/yolov5_n_demo.py demo/yolov5_n_demo.pth '
         '--target-layers neck --channel-reduction squeeze_mean',
         argument_default=argparse.SUPPRESS,
     )

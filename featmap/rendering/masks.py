@@ -1,4 +1,4 @@
-"""Everything that a detector found, over a picture: segments, instance masks, boxes."""
+"""Everything that a model found, over a picture: segments, instance masks, boxes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FILL, _SEGMENTS = 0.35, 0.5  # opacities: an instance stays recognisable, and a 
 
 
 def draw_results(image: np.ndarray, detections: Detections, full: bool = True) -> np.ndarray:
-    """A copy of an (H, W, 3) RGB image with what the detector found in it.
+    """A copy of an (H, W, 3) RGB image with what the model found in it.
 
     Args:
         image: The original, or a panel of its size.
