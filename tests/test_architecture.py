@@ -273,6 +273,11 @@ def test_the_reader_of_skips_sees(code, lines):
     assert skipped_for_nothing(ast.parse(code)) == lines
 
 
+def test_the_design_names_every_room():
+    design = (ROOT / 'docs' / 'design.md').read_text(encoding='utf-8')
+    assert [room for room in FLOOR_OF if f'`{room}.py`' not in design and f'`{room}/`' not in design] == []
+
+
 def test_the_first_steps_import_nothing_heavy():
     modules = ['featmap', 'featmap.cli', 'featmap.options', 'featmap.errors']
     heavy = ['torch', 'numpy', 'mmengine', 'cv2', 'matplotlib', 'PIL', 'mmdet', 'mmyolo', 'mmcv']
