@@ -1,1 +1,1 @@
-"""How a model is found, loaded, fed and asked for predictions. Only in ``openmmlab`` are mmdet, mmyolo and mmcv imported."""
+"""How models are found, loaded, fed and asked for predictions. Only ``openmmlab`` imports mmdet, mmyolo and mmcv."""
