@@ -44,13 +44,10 @@ class FeatMapInferencer:
     """Draws what a model's layers put out for an image.
 
     Args:
-        config: The model: ``timm:NAME``, ``torchvision:NAME``, ``hf:PATH-OR-NAME``, ``file.py:factory``,
-            ``package.module:factory``, a file of ``torch.export``, or a config of OpenMMLab: its path, scoped name
-            (``mmyolo::yolov5/…``) or bare name, or a Config.
-        checkpoint: A path or URL, or a word that the source knows, such as ``'pretrained'``; None or ``'none'`` for
-            random weights, the same each time.
-        model: A module that is built already, alone or, of OpenMMLab, beside its config; it is put into eval mode on
-            the device, and ``checkpoint``, if any, is loaded into it.
+        config: A name such as ``timm:resnet50``, see the README's table; a config of OpenMMLab, also as a Config.
+        checkpoint: A path, a URL or a word of the source; None or ``'none'`` for random weights, the same each time.
+        model: A module that is built already, of OpenMMLab beside its config; it is put into eval mode on the device,
+            and ``checkpoint``, if any, is loaded into it.
         save_dir: Folder for vis backends that write files.
         keep_features: Whether maps also hold the full (C, h, w) features.
         run: All options of a run, in place of ``options``.

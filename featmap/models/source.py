@@ -14,6 +14,7 @@ from mmengine.config import Config
 from torch import nn
 
 from featmap.errors import ConfigError, OptionError, nearest
+from featmap.models.custom_imports import import_custom_modules
 from featmap.models.protocol import AnyModel
 from featmap.options import OPTIONS, Run
 from featmap.registry import MODEL_SOURCES
@@ -100,7 +101,7 @@ def find_source(
             ``torch.export``, or whatever :func:`featmap.models.openmmlab.config.load_config` takes.
         checkpoint: As for :class:`Request`.
         model: A module that is built already; with a config it is a model of OpenMMLab.
-        overrides: Of a config.
+        overrides: Of a config; the modules that ``custom_imports`` names are imported for any model.
 
     Raises:
         FeatMapError: where nothing is called so.
@@ -113,15 +114,34 @@ def find_source(
         if not isinstance(config, Config):
             raise OptionError(f'a config is needed beside a {type(model).__name__}: its test pipeline feeds it')
     if model is not None and config is None:
+        _import_modules(overrides)
         return _built('memory', Request(**request))  # type: ignore[arg-type]
     if config is None:
         raise OptionError('a config, the name of a model, or model=, a module, is needed')
+    if _PREFIXED.fullmatch(str(config)) and not Path(str(config)).exists():
+        _import_modules(overrides)  # one of which may register the source
     prefix, name = _split(str(config)) if isinstance(config, (str, Path)) else ('openmmlab', '')
     if prefix == 'openmmlab':
         return _built(prefix, Request(config=config, overrides=overrides, **request))  # type: ignore[arg-type]
     if model is not None:
         raise OptionError(f'model= was given beside {str(config)!r}, which names another one: give either')
-    return _built(prefix, Request(name, overrides=overrides, **request))  # type: ignore[arg-type]
+    _import_modules(overrides)
+    return _built(prefix, Request(name, **request))  # type: ignore[arg-type]
+
+
+def _import_modules(overrides: Mapping[str, Any] | None) -> None:
+    """Import what registers sources and reducers of one's own, where there is no config that could say so.
+
+    Raises:
+        OptionError: for anything else, which there is no config for.
+    """
+    others = [key for key in overrides or {} if key.partition('.')[0] != 'custom_imports']
+    if others:
+        raise OptionError(
+            f'{written("cfg_options")} {others[0]} has no effect: this model has no config; only custom_imports, which '
+            'names modules to import, is for any model'
+        )
+    import_custom_modules((overrides or {}).get('custom_imports'))
 
 
 def _split(text: str) -> tuple[str, str]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,31 @@ def test_options_that_it_has_no_use_for_are_refused(registered):
         FeatMapInferencer('attic:x', input_size=64)
     with pytest.raises(AssertionError, match='not before'):
         FeatMapInferencer('attic:x', classes=['a'])
+
+
+def test_one_that_a_custom_import_registers(tmp_path, monkeypatch):
+    code = [
+        'from featmap.models.source import ModelSource',
+        'from featmap.registry import MODEL_SOURCES',
+        "@MODEL_SOURCES.register_module('cellar')",
+        'class Cellar(ModelSource): open = None',
+    ]
+    (tmp_path / 'cellar_models.py').write_text('\n'.join(code))
+    monkeypatch.chdir(tmp_path)
+    try:
+        source = find_source('cellar:door', None, overrides={'custom_imports': 'cellar_models'})
+        assert source.request == Request('door')
+        with pytest.raises(ConfigError, match="custom_imports: cannot import 'no_such_models'"):
+            find_source('cellar:door', None, overrides={'custom_imports': 'no_such_models'})
+    finally:
+        MODEL_SOURCES.module_dict.pop('cellar', None)
+        sys.modules.pop('cellar_models', None)
+
+
+@pytest.mark.parametrize('what', [{'config': 'attic:x'}, {'config': 'net.pt2'}, {'model': nn.ReLU(), 'config': None}])
+def test_there_is_no_config_to_override(registered, what):
+    with pytest.raises(OptionError, match=r'cfg_options model\.a has no effect: this model has no config'):
+        find_source(checkpoint=None, overrides={'custom_imports': 'sys', 'model.a': 1}, **what)
 
 
 def test_one_that_does_not_exist(registered):
