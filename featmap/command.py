@@ -139,11 +139,11 @@ def _load(run: Run, notes: Console) -> Any:
     )
     if inferencer.default_layers is not None and not run.output.preview_model:
         tell(notes, f'featmap: no {written("target_layers")}: drawing {inferencer.default_layers}')
-    if inferencer.detector.random_weights:
+    if inferencer.network.random_weights:
         tell(notes, 'featmap: no checkpoint: the weights are random, and so is what the maps show')
     if inferencer.logs:
         tell(notes, f'featmap: vis backends that write files do so in {os.path.join(save_dir, "vis_data")}')
-    report = inferencer.detector.weights
+    report = inferencer.network.weights
     if report is not None and (report.missing or report.unexpected or report.mismatched):
         tell(notes, f'featmap: {report.summary()}')
     return inferencer
@@ -154,7 +154,7 @@ def _preview(run: Run, inferencer: Any, image: Any, notes: Console) -> int:
     from featmap.preview import print_layers
 
     names = run.what.target_layers if 'target_layers' in run.given else ()
-    layers, missing = measure(inferencer.detector, image, names, run.what.extra_tokens)
+    layers, missing = measure(inferencer.network, image, names, run.what.extra_tokens)
     depth = 'all' if names and run.output.preview_depth is None else run.output.preview_depth
     print_layers(layers, depth=depth, default=inferencer.default_layers)
     if missing is not None:

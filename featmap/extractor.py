@@ -35,7 +35,7 @@ class MapExtractor:
     """Runs a model and reduces what the wanted layers put out.
 
     Args:
-        detector: The model.
+        network: The model.
         names: Layer names, see :func:`featmap.layers.resolve`.
         reducer: What to make of each map.
         label: The reducer's name for labels.
@@ -51,7 +51,7 @@ class MapExtractor:
 
     def __init__(
         self,
-        detector: AnyModel,
+        network: AnyModel,
         names: Sequence[str | nn.Module],
         reducer: AnyReducer,
         label: str,
@@ -63,7 +63,7 @@ class MapExtractor:
         extra_tokens: int | None = None,
         over_input: bool = False,
     ) -> None:
-        self.detector = detector
+        self.network = network
         self.reducer = reducer
         self.label = label
         self.boxes = boxes
@@ -72,25 +72,25 @@ class MapExtractor:
         self.query = query
         self._pca = pca
         self.extra_tokens = extra_tokens
-        self._pictures = InputPictures(detector) if over_input else None
+        self._pictures = InputPictures(network) if over_input else None
         self.picture: InputPicture | None = None  # of the last image, where that is what maps lie over
-        self.targets: list[Target] = resolve(detector.model, names)
-        self._meanings = detector.meanings()
+        self.targets: list[Target] = resolve(network.model, names)
+        self._meanings = network.meanings()
         heads = [self._meanings.head(target.module) for target in self.targets]
         check_names(getattr(reducer, 'names', ()), [head for head in heads if head is not None])
         # Where an object query is found by its box, the forward has to come to the boxes.
         by_box = isinstance(query, tuple) and any('decoder' in target.name.split('.') for target in self.targets)
-        self._boxes = BoxWatch(detector.model) if by_box else None
+        self._boxes = BoxWatch(network.model) if by_box else None
         self._recorder = self._recording(self._reduce, stop_early=not boxes and not by_box)
         self._scout = self._recording(self._observe, stop_early=True)
         self._quick = self._recording(self._reduce, stop_early=not by_box)
         self._batch: Batch | None = None
-        self.placement = Placement(detector.model)
+        self.placement = Placement(network.model)
         self._refused: dict[str, str] = {}
 
     def _recording(self, consume: Callable[[Target, Any], Any], stop_early: bool) -> ActivationRecorder:
         # Not strict: a layer that never ran is refused like one that puts out no map, and the others are drawn.
-        return ActivationRecorder(self.detector.model, self.targets, consume, stop_early, strict=False)
+        return ActivationRecorder(self.network.model, self.targets, consume, stop_early, strict=False)
 
     @property
     def refused(self) -> tuple[str, ...]:
@@ -120,7 +120,7 @@ class MapExtractor:
         Three forwards, which end at the last wanted layer. See :mod:`featmap.calibration`.
         """
         _check_image(image)
-        batch = self.detector.prepare([image], contiguous=True, over_input=self._pictures is not None)
+        batch = self.network.prepare([image], contiguous=True, over_input=self._pictures is not None)
         self.placement.compare(*(self._energies(batch, dimension) for dimension in (None, -1, -2)))
 
     def _energies(self, batch: Batch, dimension: int | None) -> Mirrored:
@@ -138,11 +138,11 @@ class MapExtractor:
                 slack = (rows - height / sy + 2 * oy, columns - width / sx + 2 * ox)
                 found[target, recorder.calls(target) - 1, item.path] = (plane, slack)
 
-        recorder = ActivationRecorder(self.detector.model, self.targets, measure, stop_early=True)
+        recorder = ActivationRecorder(self.network.model, self.targets, measure, stop_early=True)
         self._batch = batch if dimension is None else replace(batch, inputs=batch.inputs.flip(dimension))
         try:
             with self.placement.watched(self._batch.inputs, recorder.calls):
-                self.detector.predict(self._batch, recorder)
+                self.network.predict(self._batch, recorder)
         finally:
             self._batch = None
         return found
@@ -153,14 +153,14 @@ class MapExtractor:
             self.mirror(image)
             self.placement.calibrate()
         # A run that is repeated in another memory layout would show its maps twice.
-        self._batch = self.detector.prepare([image], recorder is self._scout, self._pictures is not None)
+        self._batch = self.network.prepare([image], recorder is self._scout, self._pictures is not None)
         self.picture = self._pictures.of(image, self._batch) if self._pictures and recorder is self._recorder else None
         self._refused = {}
         if isinstance(self.query, tuple):
             check_query(self._batch.geometries[0], self.query)
         try:
             with self._open(self._batch, recorder):
-                detections = self.detector.predict(self._batch, recorder)
+                detections = self.network.predict(self._batch, recorder)
         except MissingOpError as error:
             # Of use only where the op is missing after the last wanted layer.
             if recorder.stop_early or not all(recorder.calls(target) for target in self.targets):
@@ -190,7 +190,7 @@ class MapExtractor:
         """What has to be in place around a forward."""
         with ExitStack() as stack:
             stack.enter_context(self.placement.watched(batch.inputs, recorder.calls))
-            stack.enter_context(handed_out(self.detector.model, self.targets, self.query is not None))
+            stack.enter_context(handed_out(self.network.model, self.targets, self.query is not None))
             if self._boxes is not None:
                 stack.enter_context(self._boxes)
             return stack.pop_all()
@@ -294,11 +294,11 @@ class MapExtractor:
 
         if not attention:
             return plain()
-        rows = Rows(self.detector.model, target.name, query, unfold, spot_in)
+        rows = Rows(self.network.model, target.name, query, unfold, spot_in)
         return rows.maps(output, target.path, batch.input_shape, plain)
 
     def _feature_maps(self, recorder: ActivationRecorder, geometry: ImageGeometry) -> Iterator[FeatureMap]:
-        note = 'random weights' if self.detector.random_weights else ''
+        note = 'random weights' if self.network.random_weights else ''
         for record in recorder.records:
             for item in record.value:
                 try:

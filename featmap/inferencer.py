@@ -82,9 +82,9 @@ class FeatMapInferencer:
         self.truth = None if gt is None else open_ground_truth(gt)
         reducer = reducer_of(self.options)
         self._drawer = drawer_of(self.options, {*self._own, *asked.given}, save_dir)
-        self.detector = source.open(self.options)
+        self.network = source.open(self.options)
         if self.truth is not None:
-            self.truth.use(self.detector.classes)
+            self.truth.use(self.network.classes)
         self._default: Default | None = None
         self.default_layers = self._choose_layers()
         self.extractor = self._extractor(reducer)
@@ -92,21 +92,21 @@ class FeatMapInferencer:
         self._others: list[tuple[Run, FeatMapInferencer]] = []
         self._lock = threading.RLock()
         self._complete = True
-        warn_of_threshold(self.options, asked.given, self.detector.head_score_thr)
+        warn_of_threshold(self.options, asked.given, self.network.head_score_thr)
 
     def _choose_layers(self) -> Default | None:
         """Put layers that suit the model where the options name none; None where they do."""
         if self.options.what.target_layers:
             return None
         if self._default is None or 'extra_tokens' in self.options.given:
-            self._default = choose(self.detector, self.options.what.extra_tokens)
+            self._default = choose(self.network, self.options.what.extra_tokens)
         self.options = self.options.replace({'target_layers': self._default.names})
         return self._default
 
     def _extractor(self, reducer: AnyReducer) -> MapExtractor:
         what = self.options.what
         return MapExtractor(
-            self.detector,
+            self.network,
             what.target_layers,
             reducer,
             reducer_label(self.options),
@@ -129,12 +129,12 @@ class FeatMapInferencer:
         """One line: the model, the layers, the reducer."""
         layers = ', '.join(target.label for target in self.targets)
         kind = type(self.model).__name__
-        return f'<FeatMapInferencer of {kind} on {self.detector.device}: {layers} by {reducer_label(self.options)}>'
+        return f'<FeatMapInferencer of {kind} on {self.network.device}: {layers} by {reducer_label(self.options)}>'
 
     @property
     def model(self) -> nn.Module:
         """The model's module."""
-        return self.detector.model
+        return self.network.model
 
     @property
     def logs(self) -> bool:
@@ -223,7 +223,7 @@ class FeatMapInferencer:
         other.default_layers = other._choose_layers()
         if 'gt' in asked.given:
             gt = other.options.what.gt
-            other.truth = None if gt is None else open_ground_truth(gt, self.detector.classes)
+            other.truth = None if gt is None else open_ground_truth(gt, self.network.classes)
         if 'vis_backends' in asked.given or not self.logs:
             other._drawer = drawer_of(other.options, {*self._own, *other._asked.given}, self._save_dir)
         else:
@@ -286,7 +286,7 @@ class FeatMapInferencer:
     def compute(self, image: np.ndarray) -> tuple[tuple[FeatureMap, ...], Detections | None]:
         """The reduced maps of one (H, W, 3) RGB uint8 image, and its detections where they are wanted."""
         with self._lock:
-            self.detector.score_thr = self.options.what.score_thr
+            self.network.score_thr = self.options.what.score_thr
             return self.extractor.extract(image)
 
     def _match(self, detections: Detections | None, location: str, image: np.ndarray) -> dict[str, Any]:
@@ -301,7 +301,7 @@ class FeatMapInferencer:
     def record(self, result: Result) -> SavedImage:
         """A result with all that :func:`featmap.storage.save_maps` keeps: maps, settings, model, versions."""
         provenance = {
-            **self.detector.provenance,
+            **self.network.provenance,
             'settings': {
                 **self.options.values('what', 'look', 'scale', 'model'),
                 **self._drawer.settings,

@@ -50,12 +50,12 @@ class LayerInfo:
 
 
 def measure(
-    detector: AnyModel, image: np.ndarray | None, names: Sequence[str] = (), extra_tokens: int | None = None
+    network: AnyModel, image: np.ndarray | None, names: Sequence[str] = (), extra_tokens: int | None = None
 ) -> tuple[list[LayerInfo], MissingOpError | None]:
     """Run the model on an (H, W, 3) RGB uint8 image and describe each layer, parents before children.
 
     Args:
-        detector: The model.
+        network: The model.
         image: The image; None for a blank one.
         names: Layers to describe with their parts; all by default.
         extra_tokens: How many tokens stand before the cells, where the model is not to be asked.
@@ -63,13 +63,13 @@ def measure(
     Returns:
         The layers, and the error of an op that the forward lacked; what ran before it is measured all the same.
     """
-    everything = [Target(name, module) for name, module in detector.model.named_modules() if name]
+    everything = [Target(name, module) for name, module in network.model.named_modules() if name]
     if names:
-        roots = [target.name for target in resolve(detector.model, names)]
+        roots = [target.name for target in resolve(network.model, names)]
         everything = [t for t in everything if any(t.name == r or t.name.startswith(f'{r}.') for r in roots)]
     # Where the image lies in the input is of no interest.
-    batch = detector.blank() if image is None else detector.prepare([image], over_input=True)
-    placement = Placement(detector.model)
+    batch = network.blank() if image is None else network.prepare([image], over_input=True)
+    placement = Placement(network.model)
 
     order: dict[str, int] = {}
 
@@ -86,10 +86,10 @@ def measure(
         return shapes, tuple(placement.cells(target, item) for item in maps), tokens if any(tokens) else ()
 
     missing = None
-    recorder = ActivationRecorder(detector.model, everything, describe, strict=False)
+    recorder = ActivationRecorder(network.model, everything, describe, strict=False)
     try:
         with placement.watched(batch.inputs, recorder.calls):
-            detector.predict(batch, recorder)
+            network.predict(batch, recorder)
     except MissingOpError as error:
         missing = error
     first = {record.target: record.value for record in reversed(recorder.records)}

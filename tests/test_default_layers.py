@@ -319,13 +319,13 @@ class TestInferencer:
     def test_layers_that_are_named_are_what_is_drawn(self, plain: None) -> None:
         vis = FeatMapInferencer('plain:ViT', boxes=False, target_layers=['blocks.0'])
         assert vis.default_layers is None
-        assert vis.detector.forwards == 0  # type: ignore[attr-defined]
+        assert vis.network.forwards == 0  # type: ignore[attr-defined]
         assert [item.layer for item in vis(IMAGE).maps] == ['blocks.0']
 
     def test_further_calls_choose_no_more(self, plain: None) -> None:
         vis = FeatMapInferencer('plain:ViT', boxes=False)
-        assert vis.detector.forwards == 1  # type: ignore[attr-defined]
+        assert vis.network.forwards == 1  # type: ignore[attr-defined]
         other = vis.with_options(channel_reduction='l2')
         assert [target.name for target in other.targets] == ['blocks.2']
         assert vis.with_options(target_layers='blocks.1').default_layers is None
-        assert vis.detector.forwards == 1  # type: ignore[attr-defined]
+        assert vis.network.forwards == 1  # type: ignore[attr-defined]

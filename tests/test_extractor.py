@@ -329,7 +329,7 @@ def test_learning_skips_images_that_cannot_be_read(tmp_path):
         assert torch.equal(basis.directions, made[1].reducer.steps[0].bases[channels].directions)
     with pytest.raises(SourceError, match=r'bad\.png'):
         made[1].learn([bad, IMAGE])
-    assert hooks(made[1].detector.model) == 0
+    assert hooks(made[1].network.model) == 0
 
 
 # --- heads

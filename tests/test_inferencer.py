@@ -229,6 +229,6 @@ def test_a_pattern_passes_over_layers_that_never_run_or_put_out_no_map(vis: Feat
     names = [target.name for target in resolve(vis.model, ['neck.*', 'neck.out_layers.*'])]
     assert 'neck.out_layers' in names
     extractor = vis.extractor
-    found = type(extractor)(vis.detector, ['neck.*', 'neck.out_layers.*'], extractor.reducer, 'x', boxes=False)
+    found = type(extractor)(vis.network, ['neck.*', 'neck.out_layers.*'], extractor.reducer, 'x', boxes=False)
     maps, _ = found.extract(IMAGE)
     assert {item.layer for item in maps} >= {f'neck.out_layers.{level}' for level in range(3)}

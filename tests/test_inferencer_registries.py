@@ -96,7 +96,7 @@ class TestReducers:
         inferencer = build(target_layers=['backbone.stem.bn'], channel_reduction='first_channels')
         assert inferencer.model.backbone.stem.activate.inplace
         with ActivationRecorder(inferencer.model, ['backbone.stem.bn']) as recorder:
-            inferencer.detector.predict(inferencer.detector.prepare([IMAGE]))
+            inferencer.network.predict(inferencer.network.prepare([IMAGE]))
         values = inferencer(IMAGE).maps[0].values
         np.testing.assert_array_equal(values, recorder.records[0].value[0, :2].numpy())
 

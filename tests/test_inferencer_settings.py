@@ -37,7 +37,7 @@ class TestSettings:
         before = copy.deepcopy(cfg.to_dict())
         inferencer = build(cfg, target_layers=['backbone.stage1'], channel_reduction=None, topk=3, score_thr=0.7)
         assert inferencer.options.look.alpha == 0.25
-        assert inferencer.options.what.score_thr == inferencer.detector.score_thr == 0.7
+        assert inferencer.options.what.score_thr == inferencer.network.score_thr == 0.7
         result = inferencer(IMAGE)
         assert names(result) == ['backbone.stage1']
         assert result.maps[0].reducer == 'topk'
@@ -121,5 +121,5 @@ def test_weights_of_a_checkpoint(tmp_path: Path) -> None:
     torch.save({'state_dict': weights, 'meta': meta}, tmp_path / 'some.pth')
     loaded = build(checkpoint=tmp_path / 'some.pth', target_layers=['neck'], channel_reduction='squeeze_mean')
     assert torch.equal(loaded.model.backbone.stem.conv.weight, weights['backbone.stem.conv.weight'])
-    assert loaded.detector.classes == ('red', 'green')
+    assert loaded.network.classes == ('red', 'green')
     assert not np.array_equal(loaded(IMAGE).maps[0].values, random(IMAGE).maps[0].values)

@@ -468,7 +468,7 @@ class TestWhatIsSaid:
             featmap.load_maps(path)
 
     def test_the_layer_tree(self, inferencer) -> None:
-        layers, _ = measure(inferencer.detector, np.zeros((64, 96, 3), np.uint8))
+        layers, _ = measure(inferencer.network, np.zeros((64, 96, 3), np.uint8))
         stream = io.StringIO()
         print_layers(layers, Console(file=stream, width=200))
         line = next(line for line in stream.getvalue().splitlines() if ' vit.block ' in line)

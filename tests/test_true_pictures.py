@@ -151,7 +151,7 @@ def put_back(inferencer: FeatMapInferencer, image: np.ndarray) -> dict[int, np.n
 
 def cell_size(inferencer: FeatMapInferencer, image: np.ndarray, stride: int) -> tuple[float, float]:
     """Width and height of a cell in original pixels."""
-    sx, sy = inferencer.detector.prepare([image]).geometries[0].scale
+    sx, sy = inferencer.network.prepare([image]).geometries[0].scale
     return stride / sx, stride / sy
 
 

@@ -51,7 +51,7 @@ def share_in_boxes(item: FeatureMap, boxes: np.ndarray) -> float:
 def residuals(extractor: MapExtractor, seeds: Sequence[int]) -> dict[str, tuple[float, float]]:
     """By output, how many cells (down, right) heat is drawn from what excites it, by mirror images."""
     offsets = {str(key): offset for key, offset in extractor.placement._shifts.items()}
-    other = Placement(extractor.detector.model)
+    other = Placement(extractor.network.model)
     extractor.placement, own = other, extractor.placement
     for seed in seeds:
         extractor.mirror(scene(seed)[0])

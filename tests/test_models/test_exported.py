@@ -53,7 +53,7 @@ def test_its_layers_are_those_of_the_model(folder):
     assert maps[0].note == ''
     model = Net()
     model.load_state_dict(torch.load(folder / 'weights.pth', weights_only=True))
-    inputs = vis.detector.prepare([IMAGE]).inputs
+    inputs = vis.network.prepare([IMAGE]).inputs
     assert inputs.shape == (1, 3, 32, 48)
     np.testing.assert_allclose(maps[0].features, model.stem(inputs)[0].detach(), atol=1e-6)
 

@@ -122,9 +122,9 @@ def test_weights_go_into_the_model(tmp_path):
     before = model[0].weight.detach().clone()
     vis = FeatMapInferencer(None, tmp_path / 'w.pth', model=model, target_layers='0', input_size=16)
     assert torch.equal(vis.model[0].weight, before + 1)
-    assert vis.detector.weights.loaded == ('0.weight', '0.bias')
-    assert vis.detector.provenance['checkpoint'] == str(tmp_path / 'w.pth')
-    assert not vis.detector.random_weights
+    assert vis.network.weights.loaded == ('0.weight', '0.bias')
+    assert vis.network.provenance['checkpoint'] == str(tmp_path / 'w.pth')
+    assert not vis.network.random_weights
 
 
 class TestMemory:
@@ -134,7 +134,7 @@ class TestMemory:
         assert result.predictions is None
         assert result.maps[0].shape == (2, 16, 32)
         assert 'random' not in result.rendering.panels[1].label
-        assert vis.detector.provenance['config'] == 'Answering'
+        assert vis.network.provenance['config'] == 'Answering'
 
     @pytest.mark.filterwarnings('error')
     def test_a_size_that_the_model_knows(self):

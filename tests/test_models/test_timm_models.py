@@ -38,9 +38,9 @@ def test_random_weights_are_the_same_each_time_and_leave_chance_alone():
     torch.manual_seed(7)
     assert torch.equal(drawn, torch.rand(1))
     other = vis()
-    assert one.detector.random_weights
+    assert one.network.random_weights
     assert all(torch.equal(a, b) for a, b in zip(one.model.parameters(), other.model.parameters()))
-    assert dict(one.detector.provenance) == {'config': 'timm:tiny_net', 'checkpoint': None, 'checkpoint_sha256': None}
+    assert dict(one.network.provenance) == {'config': 'timm:tiny_net', 'checkpoint': None, 'checkpoint_sha256': None}
 
 
 def test_maps_are_those_of_a_plain_hook_in_the_place_of_the_data_config():
@@ -65,8 +65,8 @@ def test_the_best_classes_have_names_where_their_number_is_that_of_the_weights()
     found = vis().extractor.extract(photo())[1]
     assert len(found.classification) == 5
     assert found.classes[7] == 'thing 7, imagenet-1k'
-    assert vis(model_args={'num_classes': 1000}).detector.classes == ()
-    assert vis(model_args=['num_classes=2'], classes=['a', 'b']).detector.classes == ('a', 'b')
+    assert vis(model_args={'num_classes': 1000}).network.classes == ()
+    assert vis(model_args=['num_classes=2'], classes=['a', 'b']).network.classes == ('a', 'b')
     assert vis(model_args={'num_classes': 0}).extractor.extract(photo())[1] is None
 
 
@@ -82,10 +82,10 @@ def test_a_file(tmp_path):
     model = saved(tmp_path / 'x.pth', num_classes=7)
     opened = vis(checkpoint=tmp_path / 'x.pth')
     assert torch.equal(opened.model.head.weight, model.head.weight)
-    assert not opened.detector.random_weights
-    assert not opened.detector.weights.mismatched
-    assert opened.detector.classes == ()
-    assert len(opened.detector.provenance['checkpoint_sha256']) == 64
+    assert not opened.network.random_weights
+    assert not opened.network.weights.mismatched
+    assert opened.network.classes == ()
+    assert len(opened.network.provenance['checkpoint_sha256']) == 64
 
 
 def test_a_file_in_the_layout_that_others_published_for_another_size(tmp_path):
@@ -96,7 +96,7 @@ def test_a_file_in_the_layout_that_others_published_for_another_size(tmp_path):
     opened = vis('tiny_vit', tmp_path / 'x.pth', input_size=64)
     assert torch.equal(opened.model.patch_embed.weight, model.patch_embed.weight)
     assert torch.equal(opened.model.pos_embed[:, ::4], model.pos_embed)
-    assert not opened.detector.weights.missing + opened.detector.weights.mismatched
+    assert not opened.network.weights.missing + opened.network.weights.mismatched
 
 
 @pytest.mark.parametrize('name', ['tiny_net', 'tiny_vit'])
@@ -117,8 +117,8 @@ def test_weights_that_are_downloaded(monkeypatch):
     )
     monkeypatch.setattr(timm.data, 'OFFLINE', False)
     opened = vis(checkpoint='pretrained')
-    assert opened.detector.provenance['checkpoint'] == 'pretrained'
-    assert not opened.detector.random_weights
+    assert opened.network.provenance['checkpoint'] == 'pretrained'
+    assert not opened.network.random_weights
     assert opened.model.head.bias[0].item() == 0.5
 
 
@@ -173,7 +173,7 @@ def test_another_size(name, options, scale, offset):
 def test_another_mean():
     image = np.full((40, 40, 3), 255, np.uint8)
     own, other, bytes_ = (
-        vis(**options).detector.prepare([image]).inputs
+        vis(**options).network.prepare([image]).inputs
         for options in ({}, {'mean': (0.1, 0.2, 0.3)}, {'mean': (0, 0, 255), 'std': 255})
     )
     assert own.unique().tolist() == [1]

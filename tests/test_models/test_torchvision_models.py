@@ -49,16 +49,16 @@ def test_a_classifier_is_fed_as_its_best_weights_are():
     assert np.abs(np.array(geometry.offset) - [-20, -4]).max() < 0.5
     assert found.classification.labels.tolist() == scores.argsort(descending=True).tolist()
     assert found.classes == ('cat', 'dog', 'cow')
-    assert opened.detector.random_weights
+    assert opened.network.random_weights
 
 
 def test_a_file_is_fed_as_the_weights_of_its_name_are(tmp_path):
     model = saved(tmp_path / 'tiny_net-1.pth')
     opened = vis(checkpoint=tmp_path / 'tiny_net-1.pth')
     assert torch.equal(opened.model.fc.weight, model.fc.weight)
-    assert opened.detector.classes == ('cat', 'dog', 'cow')
+    assert opened.network.classes == ('cat', 'dog', 'cow')
     # The shorter side to 64, and 32 of it.
-    assert opened.detector.prepare([photo()]).geometries[0].scale == pytest.approx((116 / 91, 64 / 50), abs=0.01)
+    assert opened.network.prepare([photo()]).geometries[0].scale == pytest.approx((116 / 91, 64 / 50), abs=0.01)
 
 
 @pytest.mark.parametrize(('name', 'layer'), [('tiny_net', 'fc'), ('tiny_fcn', 'classifier')])
@@ -69,9 +69,9 @@ def test_a_file_for_other_classes(name, layer, tmp_path, monkeypatch):
     model = saved(tmp_path / 'x.pth', name, num_classes=7)
     opened = vis(name, tmp_path / 'x.pth')
     assert torch.equal(getattr(opened.model, layer).weight, getattr(model, layer).weight)
-    assert opened.detector.classes == ()
+    assert opened.network.classes == ()
     named = vis(name, tmp_path / 'x.pth', classes=list('abcdefg'))
-    assert named.detector.classes == tuple('abcdefg')
+    assert named.network.classes == tuple('abcdefg')
 
 
 @pytest.mark.parametrize('name', ['DEFAULT', 'IMAGENET1K_V2', 'TinyNet_Weights.IMAGENET1K_V2', 'pretrained'])
@@ -86,8 +86,8 @@ def test_weights_by_their_names(name, monkeypatch):
     )
     monkeypatch.setattr(classifiers, 'load', lambda model, named: model)
     opened = vis(checkpoint=name)
-    assert opened.detector.provenance['checkpoint'] == 'TinyNet_Weights.IMAGENET1K_V2'
-    assert not opened.detector.random_weights
+    assert opened.network.provenance['checkpoint'] == 'TinyNet_Weights.IMAGENET1K_V2'
+    assert not opened.network.random_weights
 
 
 def test_weights_that_do_not_exist():
@@ -139,7 +139,7 @@ def test_the_size_of_the_input(name, options, shape, scale, offset):
 
 def test_another_mean():
     image = np.full((40, 40, 3), 255, np.uint8)
-    given = vis(mean=(0, 0.5, 0), std=(1, 0.5, 0.5)).detector.prepare([image]).inputs
+    given = vis(mean=(0, 0.5, 0), std=(1, 0.5, 0.5)).network.prepare([image]).inputs
     assert given[0, :, 0, 0].tolist() == pytest.approx([1, 1, 2])
 
 
@@ -182,7 +182,7 @@ def test_all_of_the_image_is_what_is_no_padding():
 
 
 def test_a_batch_of_images():
-    detector = vis('tiny_rcnn').detector
+    detector = vis('tiny_rcnn').network
     batch = detector.prepare([photo(), photo()])
     assert batch.inputs.shape == (2, 3, 64, 96)
     assert [len(found.boxes) for found in detector.predict(batch)] == [1, 1]

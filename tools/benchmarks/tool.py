@@ -46,7 +46,7 @@ class FeatmapTool:
         self.amp = amp
         self.source = list_sources(context.image())[0]
         # The yardstick is what OpenMMLab runs; the tool is quicker by its inputs and while it runs, not by its model.
-        self._inputs = self.inferencer.detector.prepare([self.source.read()], contiguous=True).inputs
+        self._inputs = self.inferencer.network.prepare([self.source.read()], contiguous=True).inputs
 
     def __call__(self, out: Path) -> None:
         """Draw the image and write the picture."""

@@ -113,5 +113,5 @@ def test_a_mask_lies_where_the_network_saw_it(given, method, shape, monkeypatch)
     monkeypatch.setattr(type(vis.model.bbox_head), method, bright_cells)
     masks = vis(image).predictions.masks
     assert len(masks) == 7
-    half = 8 / vis.detector.prepare([image]).geometries[0].scale[0] / 2  # of a cell, in pixels of the image
+    half = 8 / vis.network.prepare([image]).geometries[0].scale[0] / 2  # of a cell, in pixels of the image
     assert np.abs(masks.windows - [left, top, left + 24, top + 32]).max() <= half + 1

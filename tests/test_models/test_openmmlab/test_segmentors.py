@@ -204,7 +204,7 @@ class TestWindows:
         (features,) = result.maps
         assert (features.calls, features.values.shape) == (1, (1, 40, 64))
         assert (labels(result.predictions)[12:, 26:] == 2).all()
-        assert draw.detector.model.test_cfg['mode'] == 'slide'
+        assert draw.network.model.test_cfg['mode'] == 'slide'
 
     def test_one_that_takes_windows_only(self) -> None:
         with pytest.warns(FeatMapWarning, match='slide'):
