@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ from PIL import Image
 
 from featmap import FeatMapInferencer
 from featmap.errors import CheckpointError, ConfigError, MissingPackageError, OptionError
+from tests.conftest import ROOT
 
 pytestmark = pytest.mark.usefixtures('stand_ins')
 SHAPE = (50, 91)
@@ -204,3 +208,18 @@ def test_the_command(run, photo, tmp_path):
     assert 'the weights are random' in done.err
     assert (tmp_path / 'x.png').is_file()
     assert 'nearest: tiny_net' in run(photo, 'timm:tiny_ne', 'none', '--out-file', 'y.png').error
+
+
+def test_packages_of_openmmlab_are_left_alone(photo, tmp_path):
+    code = (
+        'import sys\n'
+        'from featmap.cli import main\n'
+        f"status = main([{str(photo)!r}, 'timm:tiny_net', 'none', '--out-file', 'x.png', '--device', 'cpu'])\n"
+        "print(status, sorted({name.partition('.')[0] for name in sys.modules} & {'mmdet', 'mmyolo', 'mmcv', 'timm'}))"
+    )
+    paths = [str(ROOT), str(Path(__file__).parent / 'stand_ins')]
+    done = subprocess.run(
+        [sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True, check=True,
+        env={**os.environ, 'PYTHONPATH': os.pathsep.join(paths), 'PYTHONDONTWRITEBYTECODE': '1'},
+    )  # fmt: skip
+    assert done.stdout.splitlines()[-1] == "0 ['timm']"
