@@ -74,6 +74,16 @@ def test_the_best_classes_have_names_where_their_number_is_that_of_the_weights()
     assert vis(model_args={'num_classes': 0}).extractor.extract(photo())[1] is None
 
 
+def test_an_embedding_is_of_no_class(monkeypatch):
+    import timm
+
+    config = timm.models.get_pretrained_cfg('tiny_net')
+    config.num_classes = 512
+    monkeypatch.setattr(timm.models, 'get_pretrained_cfg', lambda name: config)
+    assert vis().extractor.extract(photo())[1] is None
+    assert len(vis(model_args={'num_classes': 6}).extractor.extract(photo())[1].classification) == 5
+
+
 def test_names_that_the_weights_bring():
     from featmap.models.sources.timm_models import _classes
 

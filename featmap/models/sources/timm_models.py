@@ -54,15 +54,14 @@ class TimmSource(ModelSource):
             arguments['pretrained'] = True
             hint = f'where there is no network, give a file in place of {PRETRAINED}'
         model = built(timm.create_model, {'model_name': self.request.name, **arguments}, name, hint)
+        counted = 'num_classes' in arguments
+        classes = classes_of(run, model) or _classes(model, counted)
+        is_classifier = bool(classes) or (counted and arguments['num_classes'] != 0)
         return Network(
             model,
             _preprocessing(run, model, arguments),
-            OutputReader(
-                classes_of(run, model) or _classes(model, 'num_classes' in arguments),
-                score_thr=run.what.score_thr,
-                # What has no classifier puts out features, which are of no class.
-                task='classification' if getattr(model, 'num_classes', 0) else '',
-            ),
+            # What timm's own weights put out besides classes that it names is the embedding of a CLIP.
+            OutputReader(classes, score_thr=run.what.score_thr, task='classification' if is_classifier else ''),
             device=pick_device(run.model.device),
             checkpoint=None if weights is None else _in_layout(weights, model),
             random_weights=weights is None and not downloaded,
