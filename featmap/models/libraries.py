@@ -55,6 +55,7 @@ def built(make: Callable[..., Any], arguments: Mapping[str, Any], name: str, hin
         hint: What to do where it fails.
 
     Raises:
+        MissingPackageError: it needs a package that is not installed.
         ConfigError: it fails.
     """
     with torch.random.fork_rng(devices=[]):
@@ -65,6 +66,9 @@ def built(make: Callable[..., Any], arguments: Mapping[str, Any], name: str, hin
             raise
         # Arguments are the user's, and weights may have to be downloaded: it can fail in any way.
         except Exception as error:
+            missing = missing_name(error)
+            if missing is not None:
+                raise missing_package(missing, f"the model '{name}'") from error
             said = f'{name} cannot be built: {type(error).__name__}: {first_line(error)}'
             raise ConfigError(f'{said}; {hint}' if hint else said) from error
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-NAMES = ('timm', 'torchvision')
+NAMES = ('huggingface_hub', 'timm', 'torchvision', 'transformers')
 
 
 def _loaded():
@@ -17,7 +17,7 @@ def _loaded():
 
 @pytest.fixture
 def stand_ins(monkeypatch):
-    """Packages called timm and torchvision, of a few tiny models each."""
+    """Packages called timm, torchvision and transformers, of a few tiny models each."""
     before = _loaded()
     for name in before:
         del sys.modules[name]

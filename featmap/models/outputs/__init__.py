@@ -35,7 +35,8 @@ class OutputReader:
         score_thr: Boxes below it are left out.
         task: What the model is made for, see :data:`TASKS`.
         scores: ``softmax`` or ``sigmoid``: what makes probabilities of the class scores. Empty where that is not
-            known: softmax then for a classifier; for object queries as many classes as there are names say it.
+            known: softmax then for a classifier; for object queries as many classes as there are say it.
+        count: How many classes object queries tell apart; 0 for as many as there are names.
     """
 
     classes: tuple[str, ...] = ()
@@ -43,6 +44,7 @@ class OutputReader:
     score_thr: float = 0.3
     task: str = ''
     scores: str = ''
+    count: int = 0
 
     def read(self, output: Any, geometries: Sequence[ImageGeometry]) -> tuple[Detections, ...] | None:
         """What was found in each image of a batch; None where the output is of no known kind.
@@ -74,7 +76,7 @@ class OutputReader:
 
     def _queries(self, output: Any, geometries: Sequence[ImageGeometry]) -> list[Detections] | None:
         shapes = [geometry.input_shape for geometry in geometries]
-        given = queries_in(output, shapes, len(self.classes), self.scores)
+        given = queries_in(output, shapes, self.count or len(self.classes), self.scores)
         if given is None:
             return None
         return [boxes_of(each, place, self._nothing, self.score_thr) for each, place in zip(given, geometries)]

@@ -47,8 +47,8 @@ def queries_in(
     Args:
         output: What the forward returned.
         shapes: Height and width of the input of each image.
-        classes: How many class names are known: one less than C for softmax, C for sigmoid.
-        scores: ``softmax`` or ``sigmoid``; empty to go by the number of names.
+        classes: How many there are, where that is known: one less than C for softmax, C for sigmoid.
+        scores: ``softmax`` or ``sigmoid``; empty to go by the number of classes.
 
     Returns:
         None for another output, and where it cannot be told which of the two it is.

@@ -1,0 +1,1 @@
+"""Models of the ``transformers`` library: their configs, modules, weights and image processors."""
