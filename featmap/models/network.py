@@ -124,6 +124,10 @@ class Network(AnyModel):
                 output = self.model(batch.inputs, **given)
             else:
                 output = self.model(**{self._argument: batch.inputs}, **given)
+        return self._read(output, batch)
+
+    def _read(self, output: Any, batch: NetworkBatch) -> tuple[Detections, ...] | None:
+        """What was found in each image, by what the forward returned."""
         return replace(self._reader, score_thr=self.score_thr).read(output, batch.geometries)
 
 

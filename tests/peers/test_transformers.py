@@ -250,10 +250,14 @@ def answered(model, processor, image):
         return model(**{key: value for key, value in given.items() if key in ('pixel_values', 'pixel_mask')})
 
 
-@pytest.mark.parametrize('name', ['detr', 'conditional_detr', 'deformable_detr', 'rt_detr', 'yolos'])
+@pytest.mark.parametrize('name', ['detr', 'conditional_detr', 'deformable_detr', 'rt_detr', 'yolos', 'detr, padded'])
 def test_boxes_are_those_of_the_library(name, tmp_path):
+    name, _, padded = name.partition(', ')
     model, processor, *_ = save(name, tmp_path)
     image = photo(150, 211)
+    if padded:
+        processor = hf.DetrImageProcessor(size=limits(96, 160), pad_size={'height': 192, 'width': 256})
+        processor.save_pretrained(tmp_path)
     output = answered(model, processor, image)
     # Where each class of a query is by itself, as many boxes as there are queries.
     most = {'top_k': 5} if name in ('conditional_detr', 'deformable_detr') else {}

@@ -163,6 +163,22 @@ def test_boxes_of_object_queries(no_object, names):
     np.testing.assert_allclose(found.boxes, [[0.4 * 91, 0.1 * 50, 0.6 * 91, 0.4 * 50]], atol=0.5)
 
 
+def test_boxes_are_shares_of_what_a_mask_shows(monkeypatch):
+    import transformers
+
+    kind = transformers.image_processing.DetrImageProcessor
+    plain = kind.__call__
+
+    def padded(self, images, return_tensors):
+        given = plain(self, images, return_tensors)
+        return {name: torch.nn.functional.pad(value, (0, 32, 0, 80)) for name, value in given.items()}
+
+    monkeypatch.setattr(kind, '__call__', padded)
+    (item,), found = vis('detr').extractor.extract(IMAGE)
+    assert item.geometry.input_shape == (52 + 80, 96 + 32)
+    np.testing.assert_allclose(found.boxes, [[0.4 * 91, 0.1 * 50, 0.6 * 91, 0.4 * 50]], atol=0.5)
+
+
 def test_the_usual_processor_is_of_the_size_of_the_config():
     assert shape_and_scale(vis('vit'))[0] == (32, 32)
     # Not where an image's ratio is kept within limits: those models are of no size.
