@@ -17,11 +17,8 @@ from featmap.errors import CheckpointError
 from featmap.models.checkpoint_files import read_file
 from featmap.models.download import fetch
 from featmap.models.unpickling import LeftOut
+from featmap.models.weight_names import named_for, state_dict_in
 from featmap.schema import SchemaError, many, maybe, record, text
-
-# Where training tools keep the weights, MMEngine's own first.
-_WEIGHT_KEYS = ('state_dict', 'model', 'model_state_dict', 'module', 'net', 'ema', 'model_ema', 'state_dict_ema')
-_DATA_PARALLEL = 'module.'
 
 
 def _names(value: Any, place: str) -> Any:
@@ -105,11 +102,11 @@ def is_none(checkpoint: str | Path | None) -> bool:
 
 
 def load_checkpoint(path_or_url: str | Path, trust: bool = False) -> Checkpoint:
-    """Read a checkpoint: one of MMEngine's, a bare state dict, or one under ``model``.
+    """Read a checkpoint: one of MMEngine's, a bare state dict, or one under ``model`` or another usual key.
 
     Of MMEngine's training checkpoints ``state_dict`` is taken, never ``ema_state_dict``: where training kept averaged
     weights (``EMAHook``), the hook swaps the two when it saves, so that ``state_dict`` holds the averaged ones. The
-    prefix ``module.`` of data-parallel training is taken off.
+    prefixes of data-parallel training and of ``torch.compile`` are taken off.
 
     Args:
         path_or_url: a file, or an http(s) address, which is downloaded once into PyTorch's cache.
@@ -126,11 +123,11 @@ def load_checkpoint(path_or_url: str | Path, trust: bool = False) -> Checkpoint:
         if not is_url(source):
             raise
         raise CheckpointError(f'{error}; it came from {source}, delete the file to download it again') from error
-    state_dict = _state_dict_in(content)
+    state_dict = state_dict_in(content)
     if not state_dict:
         raise CheckpointError(f"'{source}' has no weights in it: it holds {_described(content)}, not a state dict")
     try:
-        meta = _META(_without_left_out(content.get('meta')), 'meta')
+        meta = _META(_without_left_out(content.get('meta') if isinstance(content, Mapping) else None), 'meta')
     except SchemaError as error:
         raise CheckpointError(f"'{source}' is damaged, or no model's: {error}") from error
     return Checkpoint(state_dict, meta, source, path)
@@ -139,6 +136,8 @@ def load_checkpoint(path_or_url: str | Path, trust: bool = False) -> Checkpoint:
 def apply_weights(model: nn.Module, checkpoint: Checkpoint) -> WeightReport:
     """Copy a checkpoint's tensors into a model, each cast to the type of the model's own.
 
+    A prefix that all names of one of the two have more is no hindrance: see :func:`named_for`.
+
     Tensors of another shape, such as those of a head for another number of classes, are left out and reported.
 
     Raises:
@@ -146,14 +145,14 @@ def apply_weights(model: nn.Module, checkpoint: Checkpoint) -> WeightReport:
     """
     own = model.state_dict()
     shapes = {name: tuple(tensor.shape) for name, tensor in own.items() if isinstance(tensor, Tensor)}
-    incoming = checkpoint.state_dict
+    parameters = [name for name, _ in model.named_parameters()]
+    incoming = named_for(checkpoint.state_dict, parameters)
     mismatched = tuple(
         ShapeMismatch(name, tuple(tensor.shape), shapes[name])
         for name, tensor in incoming.items()
         if name in shapes and tuple(tensor.shape) != shapes[name]
     )
     wrong = {mismatch.name for mismatch in mismatched}
-    parameters = [name for name, _ in model.named_parameters()]
     fitting = sum(name in incoming and name not in wrong for name in parameters)
     if 2 * fitting < len(parameters) or not fitting:
         raise CheckpointError(_unfit(checkpoint, parameters, fitting, mismatched))
@@ -184,30 +183,6 @@ def _without_left_out(meta: Any) -> Any:
         for key, value in meta.items()
         if isinstance(key, str) and not isinstance(value, LeftOut)
     }
-
-
-def _state_dict_in(content: Any) -> OrderedDict[str, Tensor]:
-    if not isinstance(content, Mapping):
-        return OrderedDict()
-    found: Mapping[Any, Any] = content
-    for key in _WEIGHT_KEYS:
-        value = content.get(key)
-        # A whole module is what other tools save. Only a trusted file can hold one.
-        if isinstance(value, nn.Module):
-            value = value.state_dict()
-        if isinstance(value, Mapping) and any(isinstance(tensor, Tensor) for tensor in value.values()):
-            found = value
-            break
-    tensors = [(name, value) for name, value in found.items() if isinstance(name, str) and isinstance(value, Tensor)]
-    cut = len(_DATA_PARALLEL) if all(name.startswith(_DATA_PARALLEL) for name, _ in tensors) else 0
-    state_dict = OrderedDict((name[cut:], value) for name, value in tensors)
-    # The versions of the modules, which load_state_dict hands to them, and they compare.
-    state_dict._metadata = {  # type: ignore[attr-defined]
-        name[cut:]: value
-        for name, value in (getattr(found, '_metadata', None) or {}).items()
-        if isinstance(name, str) and isinstance(value, dict) and isinstance(value.get('version', 1), (int, type(None)))
-    }
-    return state_dict
 
 
 def _unfit(checkpoint: Checkpoint, parameters: list[str], fitting: int, mismatched: tuple[ShapeMismatch, ...]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -40,7 +41,8 @@ def attribute_of(module: ModuleType, attribute: str, place: str) -> Any:
 def import_place(place: str) -> ModuleType:
     """The module of a ``.py`` file or of a dotted name, which may lie in the working directory.
 
-    A file is run once, under a name of its own; what lies beside it can be imported by it.
+    A file is run once, under a name of its own, or, in a package, under the package's name for it. What lies beside the
+    file or its package can be imported by it, also when its functions run: the folder stays on the path, as its last.
 
     Raises:
         ConfigError: see :func:`find_object`.
@@ -49,12 +51,37 @@ def import_place(place: str) -> ModuleType:
     if not place.endswith('.py'):
         return _imported(place, Path.cwd(), lambda: importlib.import_module(place))
     path = Path(place).expanduser().resolve()
-    name = f'featmap_own.{path.parent.name}_{path.stem}_{abs(hash(str(path))):x}'
+    name = f'featmap_own_{path.parent.name}_{path.stem}_{abs(hash(str(path))):x}'
     if name in sys.modules:
         return sys.modules[name]
     if not path.is_file():
         raise ConfigError(f"there is no file '{place}': expected file.py:factory, or package.module:factory")
-    return _imported(place, path.parent, lambda: _run_file(name, path))
+    root, dotted = _in_package(path)
+    return _imported(place, root, lambda: _run_in_package(dotted, path) or _run_file(name, path))
+
+
+def _in_package(path: Path) -> tuple[Path, str]:
+    """The folder that holds the outermost package of a file, and the dotted name of the file there, '' outside any."""
+    names, folder = [] if path.stem == '__init__' else [path.stem], path.parent
+    while (folder / '__init__.py').is_file() and folder.name.isidentifier() and folder != folder.parent:
+        names.append(folder.name)
+        folder = folder.parent
+    return folder, '.'.join(reversed(names)) if folder != path.parent else ''
+
+
+def _run_in_package(dotted: str, path: Path) -> ModuleType | None:
+    """A file of a package, whose relative imports work; None where that name means another module already."""
+    if not dotted:
+        return None
+    try:
+        spec = importlib.util.find_spec(dotted)
+    except ModuleNotFoundError as error:
+        if not f'{dotted}.'.startswith(f'{error.name}.'):
+            raise
+        return None
+    if spec is None or spec.origin is None or Path(spec.origin).resolve() != path:
+        return None
+    return importlib.import_module(dotted)
 
 
 def _run_file(name: str, path: Path) -> ModuleType:
@@ -71,20 +98,26 @@ def _run_file(name: str, path: Path) -> ModuleType:
     return module
 
 
-def _imported(place: str, folder: Path, run: Any) -> ModuleType:
+def _imported(place: str, folder: Path, run: Callable[[], ModuleType]) -> ModuleType:
     entry = str(folder)
-    sys.path.append(entry)
+    added = entry not in sys.path
+    if added:
+        sys.path.append(entry)
     importlib.invalidate_caches()
     try:
-        return run()
+        module = run()
     except FeatMapError:
         raise
     # The module is the user's own code, so it can fail in any way.
     except Exception as error:
+        if added:
+            sys.path.remove(entry)
         missing = missing_name(error)
         if missing is not None and package_of(missing):
             raise missing_package(missing, f"'{place}'") from error
-        raise ConfigError(f"'{place}' cannot be imported: {type(error).__name__}: {first_line(error)}") from error
-    finally:
-        # The last of them: the same folder may have been on the path before.
-        del sys.path[len(sys.path) - 1 - sys.path[::-1].index(entry)]
+        hint = ''
+        if isinstance(error, ImportError) and 'relative import' in str(error) and place.endswith('.py'):
+            inside = f'{Path(place).resolve().parent.name}.{Path(place).stem}:…'
+            hint = f'; as part of a package it is {inside}, named so in the folder above'
+        raise ConfigError(f"'{place}' cannot be imported: {type(error).__name__}: {first_line(error)}{hint}") from error
+    return module

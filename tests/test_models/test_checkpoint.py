@@ -80,6 +80,11 @@ def test_a_training_checkpoint_of_mmengine_gives_the_averaged_weights(tmp_path):
         lambda weights: {'state_dict': weights, 'meta': None},
         lambda weights: {'model': 'the name of one', 'state_dict': weights},
         lambda weights: {'state_dict': OrderedDict((f'module.{name}', value) for name, value in weights.items())},
+        lambda weights: {'params': weights, 'optimizer': {'state': {0: {'step': torch.ones(1)}}}},
+        lambda weights: {'my_net': weights, 'epoch': 1},
+        lambda weights: {f'_orig_mod.{name}': value for name, value in weights.items()},
+        lambda weights: {f'module._orig_mod.{name}': value for name, value in weights.items()},
+        lambda weights: {name.replace('head.', 'head._orig_mod.'): value for name, value in weights.items()},
     ],
 )
 def test_finds_the_weights(tmp_path, wrapped):
@@ -111,6 +116,50 @@ def test_a_whole_module_only_where_the_file_is_trusted(tmp_path):
 
     assert 'test_checkpoint.Net' in refused(tmp_path / 'a.pth')
     assert 'head.bias' in load_checkpoint(tmp_path / 'a.pth', trust=True).state_dict
+
+
+def test_a_module_alone_where_the_file_is_trusted(tmp_path):
+    torch.save(filled(Net(), 2.0), tmp_path / 'a.pth')
+
+    loaded = load_checkpoint(tmp_path / 'a.pth', trust=True)
+    assert loaded.state_dict['head.bias'].tolist() == [2.0, 2.0]
+    assert loaded.meta == {}
+
+
+class Wrapper(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Module()
+        self.inner.net = Net()
+
+
+@pytest.mark.parametrize('prefix', ['model.', 'student.encoder.'])
+def test_weights_within_the_module_that_trained_them(prefix):
+    old = filled(Net(), 2.0)
+    weights = {'loss.weight': torch.ones(3), **{prefix + name: value for name, value in old.state_dict().items()}}
+    checkpoint = checkpoint_of(weights)
+    checkpoint.state_dict._metadata = nn.ModuleDict({'model': old}).state_dict()._metadata
+
+    net = filled(Net(), 0.0)
+    report = apply_weights(net, checkpoint)
+    assert (report.missing, report.unexpected) == ((), ('loss.weight',))
+    assert all((tensor == 2).all() for tensor in net.state_dict().values())
+
+
+def test_weights_of_a_model_that_a_wrapper_holds():
+    model = Wrapper()
+    report = apply_weights(model, checkpoint_of(filled(Net(), 2.0).state_dict()))
+    assert (report.missing, report.unexpected) == ((), ())
+    assert all((tensor == 2).all() for tensor in model.state_dict().values())
+
+
+def test_no_names_are_guessed_where_two_would_do_or_some_are_missing():
+    weights = Net().state_dict()
+    both = {prefix + name: value for prefix in ('student.', 'teacher.') for name, value in weights.items()}
+    some = {f'model.{name}': value for name, value in weights.items() if name != 'head.bias'}
+    for given in (both, some):
+        with pytest.raises(CheckpointError, match=r'0 of the model.s 8 parameters fit'):
+            apply_weights(Net(), checkpoint_of(given))
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def nets(tmp_path, monkeypatch):
     before = set(sys.modules)
     yield tmp_path / 'nets.py'
     for name in set(sys.modules) - before:
-        if name.startswith('featmap_own.'):
+        if name.startswith('featmap_own_'):
             del sys.modules[name]
 
 
