@@ -11,5 +11,5 @@ VISUALIZERS = Registry('visualizer', parent=MMENGINE_VISUALIZERS, scope=SCOPE, l
 REDUCERS = Registry('reducer', scope=SCOPE, locations=['featmap.reducers'])
 """Reducers: (C, h, w) features to (K, h, w) planes. See :mod:`featmap.reducers.base`."""
 
-MODEL_SOURCES = Registry('model source', scope=SCOPE, locations=['featmap.models.sources'])
+MODEL_SOURCES = Registry('model source', scope=SCOPE, locations=['featmap.models.sources.every'])
 """Where models come from, by the prefix of their names, as in ``timm:resnet50``. See :mod:`featmap.models.source`."""

@@ -392,7 +392,7 @@ def test_arguments_reach_the_reducer():
     [
         ('squeeze_mean', {'components': 3}, 'components goes with channel_reduction pca or nmf or kmeans, got squ'),
         ('l2', {'abs': True}, 'abs goes with channel_reduction None or topk or select_max, got l2'),
-        (['topk', 'l2'], {'basis': 'b.npz'}, 'basis goes with channel_reduction pca, got topk, l2'),
+        (['topk', 'l2'], {'basis': 'b.npz'}, 'basis goes with channel_reduction pca or panels=.*, got topk, l2'),
         ({'type': 'eigen'}, {'channels': [1]}, 'channels goes with channel_reduction channels, got eigen'),
     ],
 )

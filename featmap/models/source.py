@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,6 +17,7 @@ from torch import nn
 from featmap.errors import ConfigError, OptionError, nearest
 from featmap.models.custom_imports import import_custom_modules
 from featmap.models.protocol import AnyModel
+from featmap.models.sources import MODULES, UNNAMED
 from featmap.options import OPTIONS, Run
 from featmap.registry import MODEL_SOURCES
 from featmap.wording import option as written
@@ -147,14 +149,14 @@ def _import_modules(overrides: Mapping[str, Any] | None) -> None:
 def _split(text: str) -> tuple[str, str]:
     """The prefix of a source and what stands behind it."""
     found = _PREFIXED.fullmatch(text)
-    if found and found[1] in _sources() and not Path(text).exists():
+    if found and found[1] in _known() and not Path(text).exists():
         return found[1], found[2]
     if _FACTORY.fullmatch(text):
         module = text.rpartition(':')[0]
         if module.endswith('.py') or '.' in module or _is_module(module):
             return 'own', text
     if found and not Path(text).exists():
-        known = [name for name in _sources() if name not in ('openmmlab', 'memory', 'own', 'exported')]
+        known = sorted(_known() - {*UNNAMED})
         raise ConfigError(
             f'no source of models is called {found[1]!r}; nearest: {", ".join(nearest(found[1], known))}; known: '
             f'{", ".join(f"{name}:…" for name in known)}, file.py:factory, package.module:factory, and configs'
@@ -195,10 +197,13 @@ def _is_module(name: str) -> bool:
     return find_spec(name) is not None
 
 
-def _sources() -> Mapping[str, Callable[[Request], ModelSource]]:
-    MODEL_SOURCES.import_from_location()
-    return MODEL_SOURCES.module_dict
+def _known() -> set[str]:
+    """The prefixes of all sources, those of one's own among them."""
+    return {*MODEL_SOURCES.module_dict, *MODULES}
 
 
 def _built(prefix: str, request: Request) -> ModelSource:
-    return _sources()[prefix](request)
+    # Not by the registry alone, which would import every source.
+    if prefix not in MODEL_SOURCES.module_dict:
+        import_module(f'featmap.models.sources.{MODULES[prefix]}')
+    return MODEL_SOURCES.module_dict[prefix](request)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -116,3 +117,14 @@ def test_a_file_that_may_be_a_config_is_read_as_one(tmp_path, monkeypatch, code)
     monkeypatch.setitem(MODEL_SOURCES.module_dict, 'openmmlab', lambda request: request.config)
     (tmp_path / 'c.py').write_text(code)
     assert find_source(tmp_path / 'c.py', None) == tmp_path / 'c.py'
+
+
+def test_a_source_is_imported_when_a_model_of_it_is_asked_for():
+    code = (
+        'import sys; from featmap.models.source import find_source; find_source("json:loads", None); '
+        'names = ("hf", "timm_models", "openmmlab"); '
+        'print([name for name in names if f"featmap.models.sources.{name}" in sys.modules]); '
+        'from featmap import MODEL_SOURCES; print(sorted(MODEL_SOURCES.module_dict), MODEL_SOURCES.get("hf").kind)'
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ['[]', "['own'] a model of transformers"]
