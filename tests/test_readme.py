@@ -1,4 +1,4 @@
-"""What the README shows is run: its Python as it stands, its commands with the shipped detector."""
+"""What the README and its neighbours show is run: Python as it stands, commands with the models that are shipped."""
 
 from __future__ import annotations
 
@@ -10,17 +10,30 @@ import pytest
 from PIL import Image
 
 from featmap.cli import parse_args
-from featmap.registry import REDUCERS
+from featmap.registry import MODEL_SOURCES, REDUCERS
 from tests.conftest import CHECKPOINT, CONFIG, IMAGE, ROOT
 from tests.documents import blocks, commands
 
-README = (ROOT / 'README.md').read_text(encoding='utf-8')
-CHINESE = (ROOT / 'README_zh-CN.md').read_text(encoding='utf-8')
+
+def text_of(name: str) -> str:
+    return (ROOT / name).read_text(encoding='utf-8')
+
+
+README, DETECTORS, PYTHON = text_of('README.md'), text_of('docs/recipes/detectors.md'), text_of('docs/python.md')
+BOTH = [
+    ('README.md', 'README_zh-CN.md'),
+    ('docs/recipes/detectors.md', 'docs/recipes/detectors_zh-CN.md'),
+    ('docs/python.md', 'docs/python_zh-CN.md'),
+    ('docs/options.md', 'docs/options_zh-CN.md'),
+]
 STANDS_FOR = {'IMG': IMAGE, 'CONFIG': CONFIG, 'CKPT': CHECKPOINT}
 
-COMMANDS = commands(README, STANDS_FOR)
-# All but pipes, which tests/test_demo/test_pipes.py has, and detectors that are not shipped.
-RUNNABLE = [words for words in COMMANDS if words[0] != '-' and any(word.endswith(CONFIG.name) for word in words)]
+COMMANDS = commands(README, STANDS_FOR) + commands(DETECTORS, STANDS_FOR)
+# Blocks that begin with the name of a file, which a command imports.
+MODULES = {code[2:].partition('\n')[0]: code for code in blocks('python', README) if code.startswith('# my_')}
+SHIPPED = (CONFIG.name, 'classifier.py:classifier', 'attic:16')
+# All but pipes, which tests/test_demo/test_pipes.py has, and models that are not shipped.
+RUNNABLE = [words for words in COMMANDS if words[0] != '-' and any(word.endswith(SHIPPED) for word in words)]
 
 
 @pytest.fixture
@@ -31,17 +44,24 @@ def workplace(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     REDUCERS.import_from_location()
     before = dict(REDUCERS.module_dict)
+    monkeypatch.setattr(sys, 'path', list(sys.path))
     yield tmp_path
     REDUCERS.module_dict.clear()
     REDUCERS.module_dict.update(before)
-    sys.modules.pop('my_reducers', None)
+    MODEL_SOURCES.module_dict.pop('attic', None)
+    for name in ('my_reducers', 'my_models', 'classifier'):
+        sys.modules.pop(name, None)
 
 
-def test_both_readmes_show_the_same_code():
-    assert blocks('console', CHINESE) == blocks('console', README)
-    assert blocks('python', CHINESE) == blocks('python', README)
-    pictures = re.compile(r'\]\((docs/images/[^)]*)\)')
-    assert pictures.findall(CHINESE) == pictures.findall(README)
+@pytest.mark.parametrize(('english', 'chinese'), BOTH)
+def test_both_languages_show_the_same(english, chinese):
+    english, chinese = text_of(english), text_of(chinese)
+    assert blocks('console', chinese) == blocks('console', english)
+    assert blocks('python', chinese) == blocks('python', english)
+    pictures = re.compile(r'\]\(([^)]*\.jpg)\)')
+    assert pictures.findall(chinese) == pictures.findall(english)
+    for mark in (r'^\|', r'^#+ '):  # rows of tables, headings
+        assert len(re.findall(mark, chinese, re.MULTILINE)) == len(re.findall(mark, english, re.MULTILINE))
 
 
 def test_every_command_is_understood():
@@ -55,8 +75,8 @@ def test_every_command_is_understood():
 def test_every_command_runs(words, run, workplace, monkeypatch):
     (workplace / 'labels').mkdir()
     (workplace / 'labels' / 'demo.txt').write_text('0 0.486 0.192 0.046 0.097\n', encoding='utf-8')
-    (reducer,) = (code for code in blocks('python', README) if code.startswith('# my_reducers.py'))
-    (workplace / 'my_reducers.py').write_text(reducer, encoding='utf-8')
+    for name, code in MODULES.items():
+        (workplace / name).write_text(code, encoding='utf-8')
     done = run(*words)
     assert done.status == 0, done.err
     drawn = [line for line in done.out.splitlines() if line.endswith(('.png', '.jpg'))]
@@ -75,10 +95,17 @@ def test_all_python_runs(run, workplace):
 
             (workplace / 'own.py').write_text(code, encoding='utf-8')
             assert load_config('own.py').featmap.channel_reduction == 'squeeze_mean'
-        elif not code.startswith('# my_reducers.py'):  # which a command above imports
+        elif code not in MODULES.values():
             exec(compile(code, 'README.md', 'exec'), names)
-    for name in ('demo_neck.png', 'own_features.png', 'neck.pdf'):
+    for name in ('demo_neck.png', 'object.png', 'neck.pdf'):
         assert (workplace / name).stat().st_size > 10_000, name
+
+
+def test_the_python_beneath_runs(workplace):
+    names: dict[str, object] = {}
+    for code in blocks('python', PYTHON):
+        exec(compile(code, 'python.md', 'exec'), names)
+    assert (workplace / 'own_features.png').stat().st_size > 10_000
     assert names['features'].shape == (1, 16, 64, 64)
     geometry = names['geometry']
     assert geometry.scale == pytest.approx((0.625, 0.75), abs=0.002)
@@ -87,6 +114,6 @@ def test_all_python_runs(run, workplace):
 
 
 def test_every_link_leads_somewhere():
-    for text in (README, CHINESE):
-        for link in re.findall(r'\]\(([^)#]+)[^)]*\)', text):
-            assert link.startswith('https://') or (ROOT / link).exists(), link
+    for name in (name for pair in BOTH for name in pair):
+        for link in re.findall(r'\]\(([^)#]+)[^)]*\)', text_of(name)):
+            assert link.startswith('https://') or ((ROOT / name).parent / link).exists(), (name, link)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draw the pictures of docs/gallery.md and of the README with the shipped detector."""
+"""Draw the pictures of docs/gallery.md and of the README with the shipped models; tools/draw_recipes.py has the recipes'."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / 'configs' / 'demo' / 'yolov5_n_demo.py'
 CHECKPOINT = ROOT / 'demo' / 'yolov5_n_demo.pth'
 DEMO = ROOT / 'demo' / 'demo.jpg'
+OBJECT = ROOT / 'demo' / 'object.jpg'
 MOST_BYTES = 250_000
 NECK: dict[str, Any] = {'target_layers': ['neck'], 'channel_reduction': 'squeeze_mean'}
 LARGE_SEED, LARGE_SIZE = 3, (4000, 3000)
@@ -69,6 +70,30 @@ def run(image: Any, **options: Any) -> Result:
     result = FeatMapInferencer(CONFIG, CHECKPOINT, **options)(image)
     assert isinstance(result, Result)
     return result
+
+
+def classify(image: Path, **options: Any) -> Result:
+    """One image through the shipped classifier, its maps as means over channels."""
+    vis = FeatMapInferencer(
+        f'{ROOT / "demo" / "classifier.py"}:classifier',
+        ROOT / 'demo' / 'classifier.pth',
+        **{'preprocess': 'preprocess', 'channel_reduction': 'squeeze_mean', **options},
+    )
+    result = vis(image)
+    assert isinstance(result, Result)
+    return result
+
+
+def draw_classified(image: Path, **options: Any) -> Image.Image:
+    """A picture of the shipped classifier."""
+    return Image.fromarray(classify(image, **options).image)
+
+
+def draw_stages() -> Image.Image:
+    """A classifier's stages as a figure with rows of panels, as it is printed at 200 dots an inch."""
+    file = io.BytesIO()
+    classify(OBJECT, panels=('heat', 'overlay', 'pca')).figure(width=7).savefig(file, format='png', dpi=200)
+    return Image.open(file).convert('RGB')
 
 
 def draw_small(options: dict[str, Any]) -> Image.Image:
@@ -177,6 +202,19 @@ PICTURES: dict[str, tuple[Callable[[], Image.Image], int, int]] = {
         partial(draw_large, target_layers=['neck[0]'], crop=CROP, interpolation='nearest', grid=True), 1400, 82,
     ),
     'gallery/column': (draw_column, 1020, 76),
+    'gallery/cut': (partial(draw_classified, DEMO, target_layers=['stages.2', 'stages.3']), 1400, 84),
+    'gallery/overlay_input': (
+        partial(draw_classified, OBJECT, target_layers=['stages.2', 'stages.3'], overlay='input'),
+        1400, 88,
+    ),
+    'gallery/logger': (
+        partial(
+            draw_small,
+            {'target_layers': ['backbone.stage3.0.conv'], 'channel_reduction': None, 'topk': 9, 'panel_size': 320},
+        ),
+        1400, 84,
+    ),
+    'gallery/stages': (draw_stages, 1400, 84),
     'demo_neck': (draw_demo, 1400, 86),
 }  # fmt: skip
 """Of each picture how it is drawn, its greatest width in pixels and its quality."""

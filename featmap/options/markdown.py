@@ -1,4 +1,4 @@
-"""The README's table of options."""
+"""The table of options, docs/options.md."""
 
 from __future__ import annotations
 
