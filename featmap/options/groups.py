@@ -65,7 +65,7 @@ class Inputs:
     )  # fmt: skip
     checkpoint: str = option(
         '', read_file('CHECKPOINT'),
-        'a path or URL, `pretrained` (`timm:`), or the name of weights (`torchvision:`); `none` builds with random '
+        'a path or URL, `pretrained` (`timm:`, `hf:`), or the name of weights (`torchvision:`); `none` builds with random '
         'weights and says so',
         places=COMMAND, positional=True,
     )  # fmt: skip
