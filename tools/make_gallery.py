@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draw the pictures of docs/gallery.md and of the README with the shipped models; tools/draw_recipes.py has the recipes'."""
+"""Draw the pictures of docs/gallery.md and of the README with the shipped models, but for those of the recipes."""
 
 from __future__ import annotations
 

@@ -65,8 +65,8 @@ class Inputs:
     )  # fmt: skip
     checkpoint: str = option(
         '', read_file('CHECKPOINT'),
-        'a path or URL, `pretrained` (`timm:`, `hf:`), or the name of weights (`torchvision:`); `none` builds with random '
-        'weights and says so',
+        'a path or URL, `pretrained` (`timm:`, `hf:`), or the name of weights (`torchvision:`); `none` builds with '
+        'random weights and says so',
         places=COMMAND, positional=True,
     )  # fmt: skip
     max_pixels: int = option(
