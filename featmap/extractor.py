@@ -139,7 +139,9 @@ class MapExtractor:
                 found[target, recorder.calls(target) - 1, item.path] = (plane, slack)
 
         recorder = ActivationRecorder(self.network.model, self.targets, measure, stop_early=True)
-        self._batch = batch if dimension is None else replace(batch, inputs=batch.inputs.flip(dimension))
+        # A copy in any case: a forward may write into its input.
+        inputs = batch.inputs.clone() if dimension is None else batch.inputs.flip(dimension)
+        self._batch = replace(batch, inputs=inputs)
         try:
             with self.placement.watched(self._batch.inputs, recorder.calls):
                 self.network.predict(self._batch, recorder)

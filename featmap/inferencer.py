@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -22,6 +21,7 @@ from featmap.images import AnyImage, each_image, is_one, pixels_of
 from featmap.layers import Target
 from featmap.learning import Learning
 from featmap.matching import match
+from featmap.models.modes import lock_of
 from featmap.models.overrides import as_dict
 from featmap.models.source import find_source
 from featmap.options import OPTIONS, Run
@@ -90,7 +90,7 @@ class FeatMapInferencer:
         self.extractor = self._extractor(reducer)
         self._learning = Learning(self.extractor, self._drawer.look.norm)
         self._others: list[tuple[Run, FeatMapInferencer]] = []
-        self._lock = threading.RLock()
+        self._lock = lock_of(self.network.model)
         self._complete = True
         warn_of_threshold(self.options, asked.given, self.network.head_score_thr)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -94,11 +95,13 @@ class ActivationRecorder:
         self._expected: dict[int, int] = {}
         self._calls: dict[int, int] = {}
         self._returned: set[str] = set()
+        self._thread = 0
 
     def __enter__(self) -> ActivationRecorder:
         if self._handles:
             raise RuntimeError('this recorder is already recording')
         self._records, self._calls, self._returned, self.stopped = [], {}, set(), False
+        self._thread = threading.get_ident()
         try:
             self._attach()
         except BaseException:
@@ -156,6 +159,8 @@ class ActivationRecorder:
 
     def _hook(self, group: list[Target]) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            if threading.get_ident() != self._thread:  # someone else runs the same module
+                return
             call = self._calls.get(id(module), 0)
             self._calls[id(module)] = call + 1
             for target in group:
@@ -167,6 +172,8 @@ class ActivationRecorder:
 
     def _boundary(self, top: str) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            if threading.get_ident() != self._thread:
+                return
             self._returned.add(top)
             if self._returned == self._tops():
                 self._stop()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from torch import nn
@@ -11,6 +11,7 @@ from torch import nn
 from featmap.errors import OptionError
 from featmap.images import AnyImage
 from featmap.inferencer import FeatMapInferencer
+from featmap.models.modes import modes_kept
 from featmap.models.preprocessing import ReadyInput
 from featmap.results import Result
 
@@ -54,16 +55,5 @@ def visualize(
         raise OptionError('preprocess and inputs both say what the network is given: give either')
     if preprocess is not None or inputs is not None:
         options['preprocess'] = preprocess if inputs is None else ReadyInput(inputs)
-    with _modes_kept(module):
+    with modes_kept(module) if isinstance(module, nn.Module) else nullcontext():
         return FeatMapInferencer(model=module, **options)(image, bgr=bgr)
-
-
-@contextmanager
-def _modes_kept(module: nn.Module) -> Iterator[None]:
-    """Put every part back into the mode that it was in."""
-    modes = [(part, part.training) for part in module.modules()] if isinstance(module, nn.Module) else []
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training

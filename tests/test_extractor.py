@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from featmap.errors import LayerError, OptionError, SourceError
+from featmap.errors import DrawError, LayerError, OptionError, SourceError
 from featmap.extractor import MapExtractor
 from featmap.inferencer import FeatMapInferencer
 from featmap.models.openmmlab.detector import Detector
@@ -172,7 +172,7 @@ def test_autocast_ends_with_the_forward_though_a_reducer_fails(half):
     def fail(features, weights):
         raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(DrawError, match=r'the reducer fail failed: ZeroDivisionError'):
         extractor(half, reducer=fail).extract(IMAGE)
     assert not torch.is_autocast_cpu_enabled()
     product = torch.ones(2, 2) @ torch.ones(2, 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from typing import NamedTuple
 
@@ -204,3 +205,17 @@ def test_a_layer_that_never_runs_lets_the_forward_end_by_itself():
     with ActivationRecorder(net, ['unused', 'backbone'], stop_early=True, strict=False) as recorder:
         output = net(ONE)
     assert (len(output), recorder.stopped) == (3, False)
+
+
+@pytest.mark.parametrize('stop_early', [False, True])
+def test_a_forward_of_another_thread_is_left_alone(stop_early):
+    model = nn.Sequential(nn.Identity(), nn.ReLU())
+    recorder = ActivationRecorder(model, ['0'], stop_early=stop_early)
+    outputs = []
+    with recorder:
+        thread = threading.Thread(target=lambda: outputs.append(model(torch.full((1,), 2.0))))
+        thread.start()
+        thread.join()
+        model(torch.ones(1))
+    assert [record.value.item() for record in recorder.records] == [1]
+    assert outputs == [torch.full((1,), 2.0)]

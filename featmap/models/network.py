@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from featmap.errors import ConfigError, FeatMapError, SourceError, first_line
+from featmap.models.bare import arguments_of, named_input, put_on, type_of, unwrapped
 from featmap.models.checkpoint import Checkpoint, apply_weights
 from featmap.models.outputs import OutputReader
 from featmap.models.preprocessing import Preprocessing
@@ -32,7 +32,8 @@ class Network(AnyModel):
     """A module of any kind.
 
     Args:
-        module: It is put on the device, in eval mode.
+        module: It is put on the device, in eval mode. What only wraps it, as ``DataParallel`` and ``torch.compile`` do,
+            is left out: hooks see what runs inside of the module itself.
         preprocessing: From an image to the network input and its geometry.
         reader: Makes sense of what the forward returns.
         device: Where the module runs.
@@ -41,11 +42,13 @@ class Network(AnyModel):
         name: What it is called, for the provenance of saved maps.
         weights_name: What its weights are called, where they are of no checkpoint.
         amp: Run the forward under autocast: in float16 on CUDA, in bfloat16 elsewhere.
-        argument: Of the forward, which takes the network input.
+        argument: Of the forward, which takes the network input; default the first, or ``pixel_values`` where there is
+            one.
         settings: Further arguments of the forward.
 
     Raises:
         CheckpointError: where the checkpoint is of another architecture.
+        ConfigError: where the module runs no hooks, or cannot be put on the device.
     """
 
     def __init__(
@@ -63,9 +66,9 @@ class Network(AnyModel):
         argument: str | None = None,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
-        self.model = module
+        self.model = module = unwrapped(module)
         self.weights = None if checkpoint is None else apply_weights(module, checkpoint)
-        module.to(device)
+        put_on(module, device)
         module.eval()
         self.device = device
         self.preprocessing = preprocessing
@@ -74,9 +77,10 @@ class Network(AnyModel):
         self.score_thr = reader.score_thr
         self.amp = amp
         self._reader = reader
-        self._argument = argument
         self._settings = dict(settings or {})
-        self._accepted = _arguments(module)
+        self._accepted = arguments_of(module)
+        self._argument = argument or named_input(module)
+        self._dtype = torch.float32 if amp else type_of(module)
         # Convolutions are faster so on CPUs, elsewhere in half precision; a layer passes the layout of its input on.
         self._channels_last = device.type == 'cpu' or amp
         self._provenance = {
@@ -96,7 +100,7 @@ class Network(AnyModel):
         shapes = {tuple(item.tensor.shape) for item in items}
         if len(shapes) > 1:
             raise SourceError(f'images of one batch come out in several sizes: {sorted(shapes)}')
-        inputs = torch.stack([item.tensor for item in items]).to(self.device)
+        inputs = torch.stack([item.tensor for item in items]).to(self.device, self._dtype)
         names = [name for name in items[0].extras if name in self._accepted]
         extras = {name: torch.cat([item.extras[name] for item in items]).to(self.device) for name in names}
         return NetworkBatch(self._laid_out(inputs, contiguous), tuple(item.geometry for item in items), extras)
@@ -129,12 +133,3 @@ class Network(AnyModel):
     def _read(self, output: Any, batch: NetworkBatch) -> tuple[Detections, ...] | None:
         """What was found in each image, by what the forward returned."""
         return replace(self._reader, score_thr=self.score_thr).read(output, batch.geometries)
-
-
-def _arguments(module: nn.Module) -> frozenset[str]:
-    """The names of what the forward takes."""
-    try:
-        parameters = inspect.signature(module.forward).parameters
-    except (TypeError, ValueError):  # of a module that is not Python's
-        return frozenset()
-    return frozenset(parameters)

@@ -17,6 +17,7 @@ from featmap.errors import FeatMapError
 from featmap.geometry import ImageGeometry
 from featmap.meaning import Meanings
 from featmap.models.checkpoint import WeightReport
+from featmap.models.modes import evaluating, uncompiled
 from featmap.structures import Detections
 
 # The words of PyTorch and of extensions where a tensor does not lie in memory as a layer wants it.
@@ -104,7 +105,7 @@ class AnyModel(ABC):
     def predict(
         self, batch: Batch, recorder: AbstractContextManager[Any] | None = None
     ) -> tuple[Detections, ...] | None:
-        """Run the model as for inference: what it finds in each image, from ``score_thr`` up.
+        """Run the model as for inference, in eval mode: what it finds in each image, from ``score_thr`` up.
 
         All is in original pixels. Boxes end at the image's edges; those that are not finite are left out.
 
@@ -115,17 +116,20 @@ class AnyModel(ABC):
                 the recorder entered anew; one around this call would see both runs.
         """
         recorder = nullcontext() if recorder is None else recorder
-        try:
+        if batch.inputs.is_contiguous():
             return self._recorded(batch, recorder)
-        except (RuntimeError, ValueError, AssertionError) as error:
-            if batch.inputs.is_contiguous() or not _is_about_layout(error):
+        try:
+            # A copy: the forward may write into it before it comes to the layer that cannot take it.
+            return self._recorded(replace(batch, inputs=batch.inputs.clone()), recorder)
+        except (RuntimeError, ValueError, AssertionError, FeatMapError) as error:
+            if not _is_about_layout(error):
                 raise
         found = self._recorded(replace(batch, inputs=batch.inputs.contiguous()), recorder)
         self._channels_last = False
         return found
 
     def _recorded(self, batch: Batch, recorder: AbstractContextManager[Any]) -> tuple[Detections, ...] | None:
-        with recorder:
+        with evaluating(self.model), uncompiled(), recorder:
             return self._predict(batch)
         return None
 
@@ -144,5 +148,6 @@ class AnyModel(ABC):
 def _is_about_layout(error: Exception) -> bool:
     """Whether an error may come from a tensor's memory layout; an assertion without a word may."""
     if isinstance(error, FeatMapError):
-        return False
+        cause = error.__cause__  # such as a reducer's
+        return isinstance(cause, RuntimeError) and _is_about_layout(cause)
     return bool(_LAYOUT.search(str(error))) or (isinstance(error, AssertionError) and not str(error))

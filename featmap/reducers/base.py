@@ -14,7 +14,7 @@ from typing import Any, Union
 import torch
 from torch import Tensor
 
-from featmap.errors import OptionError, nearest
+from featmap.errors import DrawError, FeatMapError, OptionError, first_line, nearest
 from featmap.geometry import Spot
 from featmap.meaning import Meaning
 from featmap.registry import REDUCERS
@@ -203,11 +203,17 @@ def reduce(
 
     Raises:
         OptionError: where the reducer returned something of another shape.
+        DrawError: where it fails, as one of one's own may in any way.
     """
     given = {'meaning': meaning, 'spot': spot}
-    value = reducer(
-        features, weights, **{n: each for n, each in given.items() if getattr(reducer, f'takes_{n}', False)}
-    )
+    given = {name: each for name, each in given.items() if getattr(reducer, f'takes_{name}', False)}
+    try:
+        value = reducer(features, weights, **given)
+    except FeatMapError:
+        raise
+    except Exception as error:
+        name = getattr(reducer, '__name__', type(reducer).__name__)
+        raise DrawError(f'the reducer {name} failed: {type(error).__name__}: {first_line(error)}') from error
     if isinstance(value, Tensor):
         planes = value[None] if value.ndim == 2 else value
         value = Reduction(planes, (None,) * (len(planes) if planes.ndim else 0))

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
@@ -139,6 +140,8 @@ class PlaceTrace(TorchFunctionMode):
 
 def _is_foreign_convolution(module: nn.Module) -> bool:
     """Such as the deformable ones of MMCV and torchvision: a class that is not PyTorch's."""
+    if isinstance(module, torch.jit.ScriptModule):  # whose parameters are in no dict
+        return False
     settings = [getattr(module, name, None) for name in ('kernel_size', 'stride', 'padding', 'dilation')]
     weight = module._parameters.get('weight')  # blocks show the settings of a convolution within, but have no weight
     known = weight is not None and weight.ndim == 4 and all(isinstance(each, (int, tuple)) for each in settings)

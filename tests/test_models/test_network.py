@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from featmap import FeatMapInferencer
-from featmap.errors import ConfigError, OptionError, SourceError
+from featmap.errors import ConfigError, DrawError, OptionError, SourceError
+from featmap.extractor import MapExtractor
 from featmap.models.network import Network
 from featmap.models.outputs import OutputReader
 from featmap.models.preprocessing import Declared, Preprocessing
@@ -161,3 +162,61 @@ class TestMemory:
     def test_arguments_are_for_factories(self):
         with pytest.raises(OptionError, match='model_args has no effect on a module that is built already'):
             FeatMapInferencer(model=Answering(), model_args={'width': 3})
+
+
+def test_a_forward_that_writes_into_its_input_is_run_again_on_the_input_as_it_was():
+    class Writing(nn.Module):
+        """Cannot take channels last in memory, and has written into its input by then."""
+
+        def forward(self, x):
+            return x.add_(1).view(x.shape[0], -1).sum(dim=1, keepdim=True)
+
+    model = Writing()
+    writing = network(model)
+    batch = writing.prepare([IMAGE])
+    wanted = batch.inputs + 1
+    given = []
+    model.register_forward_hook(lambda module, inputs, output: given.append(inputs[0]))
+    writing.predict(batch)
+    assert len(given) == 1
+    torch.testing.assert_close(given[0], wanted)
+
+
+def test_maps_are_calibrated_on_the_input_as_it_was():
+    class Net(nn.Module):
+        """Writes into its input, or does the same to a copy."""
+
+        def __init__(self, writes):
+            super().__init__()
+            torch.manual_seed(0)
+            self.writes, self.conv = writes, nn.Conv2d(3, 8, 3, 2, 1)
+
+        def forward(self, x):
+            return self.conv((x if self.writes else x.clone()).sub_(0.5).abs_())
+
+    image = np.random.default_rng(0).integers(0, 255, (40, 64, 3), np.uint8)
+    offsets = [
+        FeatMapInferencer(
+            model=Net(writes), input_size=64, target_layers='conv', placement='calibrated', device='cpu'
+        )(image).maps[0].offset
+        for writes in (False, True)
+    ]  # fmt: skip
+    assert offsets[0] == offsets[1] != (0, 0)
+
+
+def test_a_reducer_that_fails_is_named_and_not_the_model():
+    def mine(features, weights):
+        raise ValueError('no axis 7\nmore')
+
+    made = MapExtractor(network(nn.Sequential(nn.Conv2d(3, 2, 3, 2, 1))), ['0'], mine, 'mine')
+    with pytest.raises(DrawError, match=r'^0: the reducer mine failed: ValueError: no axis 7$'):
+        made.extract(IMAGE)
+
+
+def test_a_reducer_that_wants_the_default_layout():
+    def flat(features, weights):
+        return features.view(features.shape[0], -1).sum(0).view(features.shape[1:])
+
+    made = MapExtractor(network(nn.Sequential(nn.Conv2d(3, 2, 3, 2, 1))), ['0'], flat, 'flat')
+    (found,) = made.extract(IMAGE)[0]
+    assert found.values.shape == (1, 16, 16)
