@@ -106,3 +106,13 @@ def test_every_picture_and_link_is_there():
     for path in FOLDER.glob('*.md'):
         for link in re.findall(r'\]\(([^)#]+)[^)]*\)', path.read_text(encoding='utf-8')):
             assert link.startswith('https://') or (FOLDER / link).exists(), link
+
+
+def test_the_gallery_shows_every_picture():
+    gallery = (ROOT / 'docs' / 'gallery.md').read_text(encoding='utf-8')
+    images = ROOT / 'docs' / 'images'
+    pictures = [*(images / 'recipes').iterdir(), *(images / 'gallery').iterdir()]
+    assert len(pictures) > 25
+    for picture in pictures:
+        assert f'](images/{picture.relative_to(images).as_posix()})' in gallery, picture
+        assert picture.stat().st_size <= 250_000, picture
