@@ -121,9 +121,14 @@ def test_weights_that_lie_with_the_config(tmp_path, form):
     assert len(opened.network.provenance['checkpoint_sha256']) == 64
 
 
-def test_weights_are_reported_by_the_names_of_the_module(tmp_path):
+@pytest.mark.parametrize('brief', [True, False])
+def test_weights_are_reported_by_the_names_of_the_module(tmp_path, monkeypatch, brief):
+    import transformers
+
+    monkeypatch.setattr(transformers.Model, 'BRIEF', brief)
     tensors = weights(classes=5)
-    tensors['old_classifier.weight'] = tensors.pop('classifier.weight')
+    if not brief:
+        tensors['old_classifier.weight'] = tensors.pop('classifier.weight')
     del tensors['classifier.bias']
     tensors['more.weight'] = torch.ones(2)
     save_file(tensors, folder(tmp_path) / 'model.safetensors')

@@ -154,7 +154,10 @@ def build(found: ModelClass, weights: Checkpoint | None, name: str) -> tuple[nn.
 
 def _renamed(model: nn.Module, weights: Checkpoint, info: Any, is_part: bool) -> OrderedDict[str, torch.Tensor]:
     """What went into a module by its own names, with what did not as it was."""
-    others = {mismatch[0]: mismatch[1] for mismatch in info['mismatched_keys']}
+    given, nothing = weights.state_dict, torch.empty(0)
+    # With both shapes, but in transformers 4.5x.
+    mismatched = [(each,) if isinstance(each, str) else tuple(each) for each in info['mismatched_keys']]
+    others = {name: shapes[0] if shapes else given.get(name, nothing).shape for name, *shapes in mismatched}
     left = {*info['missing_keys'], *others}
     tensors = OrderedDict((name, value) for name, value in model.state_dict().items() if name not in left)
     for name, shape in others.items():
@@ -162,7 +165,7 @@ def _renamed(model: nn.Module, weights: Checkpoint, info: Any, is_part: bool) ->
     for name in sorted(info['unexpected_keys']):
         # Of a part it is no news that the rest of the whole is not used.
         if not is_part or name.startswith(_VISION_ONLY):
-            tensors.setdefault(name, weights.state_dict.get(name, torch.empty(0)))
+            tensors.setdefault(name, given.get(name, nothing))
     return tensors
 
 

@@ -60,6 +60,7 @@ class CLIPConfig(Config):
 
 
 class Model(nn.Module):
+    BRIEF = False  # whether shapes are left out of reports, as by some versions
     RENAMED: ClassVar = {'old_classifier': 'classifier'}
 
     def __init__(self, config):
@@ -81,7 +82,7 @@ class Model(nn.Module):
         return model, {
             'missing_keys': own.keys() - given.keys(),
             'unexpected_keys': given.keys() - own.keys(),
-            'mismatched_keys': {(key, given[key].shape, own[key].shape) for key in others},
+            'mismatched_keys': others if cls.BRIEF else {(key, given[key].shape, own[key].shape) for key in others},
             'error_msgs': [],
         }
 
