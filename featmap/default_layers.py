@@ -64,10 +64,10 @@ def choose(model: AnyModel, extra_tokens: int | None = None) -> Default:
 def backbone_of(model: nn.Module) -> Default | None:
     """The part called ``backbone``, where the model has one that can run as a whole, and hands out its stages.
 
-    That of a classifier, whose other part is its ``head``, hands out the last stage alone, or one row of numbers.
+    That of a classifier, which has a ``head`` or a place for one, hands out the last stage alone, or a row of numbers.
     """
     child = model._modules.get(_BACKBONE)
-    if child is None or type(child).forward is nn.Module.forward or model._modules.get(_HEAD) is not None:
+    if child is None or type(child).forward is nn.Module.forward or hasattr(model, _HEAD):
         return None
     return Default((_BACKBONE,))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import io
 import logging
 from collections.abc import Iterator
 from importlib import import_module
@@ -34,8 +35,10 @@ _SCOPE_MODULES = {
 
 
 def scope_of(config: Config) -> str:
-    """The config's default scope; mmdet where it names none."""
-    return config.get('default_scope') or 'mmdet'
+    """The config's default scope; where it names none that of the package that ships it, or mmdet."""
+    folders = Path(config.filename or '').parts
+    shipped = folders[folders.index('.mim') - 1] if '.mim' in folders[1:] else ''
+    return config.get('default_scope') or (shipped if shipped in _SCOPE_MODULES else 'mmdet')
 
 
 def import_scopes(config: Config) -> None:
@@ -46,10 +49,9 @@ def import_scopes(config: Config) -> None:
         ConfigError: for one that does not go together with what else is installed.
     """
     ensure_ops()
+    leave_out_multimodal()  # mmdet and mmseg import mmpretrain too, where it is there
     scopes = [scope_of(config), *sorted(set(_scopes_in(config.get('model', {}))))]
     for scope in dict.fromkeys(scopes):
-        if scope == 'mmpretrain':
-            leave_out_multimodal()
         for module in _SCOPE_MODULES.get(scope, (f'{scope}.models',)):
             try:
                 import_module(module)
@@ -93,6 +95,8 @@ def build_model(config: Config, random_weights: bool = False) -> nn.Module:
         torch.manual_seed(0)
         try:
             cfg = copy.deepcopy(config.model)
+            if config.get('data_preprocessor') is not None:  # of mmpretrain it stands beside the model, as for a runner
+                cfg.setdefault('data_preprocessor', copy.deepcopy(config.data_preprocessor))
             _settle_teacher(cfg)
             _unsync(cfg)
             with _silent():
@@ -138,12 +142,13 @@ def _unsync(node: Any) -> None:
 
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
-    """MMEngine logs two lines for every weight that it initialises, and mmpretrain some as it builds a model."""
+    """MMEngine logs two lines for every weight that it initialises, mmpretrain some of a model, and mmseg prints."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     _forget_levels()
     try:
-        yield
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
     finally:
         logging.disable(before)
         _forget_levels()

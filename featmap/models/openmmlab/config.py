@@ -15,6 +15,7 @@ from featmap.models.custom_imports import import_custom_modules, module_names
 from featmap.models.openmmlab.config_names import find_config
 from featmap.models.openmmlab.config_reading import read_config
 from featmap.models.openmmlab.mmcv_ops import ensure_ops
+from featmap.models.openmmlab.multimodal import leave_out_multimodal
 
 
 def load_config(config: Config | str | Path, cfg_options: Mapping[str, Any] | None = None) -> Config:
@@ -51,6 +52,7 @@ def load_config(config: Config | str | Path, cfg_options: Mapping[str, Any] | No
     folder = Path(loaded.filename).parent if loaded.filename else None
     if module_names(loaded.get('custom_imports')):
         ensure_ops()  # they may import mmdet
+        leave_out_multimodal()  # or mmpretrain, as mmseg's ConvNeXt does
     import_custom_modules(loaded.get('custom_imports'), folder)
     return loaded
 

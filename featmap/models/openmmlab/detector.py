@@ -30,7 +30,7 @@ from featmap.models.openmmlab.pipeline import TestPipeline
 from featmap.models.openmmlab.placement import Placement
 from featmap.models.openmmlab.precision import FullPrecision
 from featmap.models.openmmlab.predictions import Reader
-from featmap.models.openmmlab.segmentors import SegmentorPlace, is_segmentor, whole_images, window_of
+from featmap.models.openmmlab.segmentors import SegmentorPlace, is_segmentor, remedy, whole_images, window_of
 from featmap.models.openmmlab.thresholds import own_score_threshold, raised_score_threshold
 from featmap.models.packages import missing_name, missing_package
 from featmap.models.protocol import AnyModel, Batch
@@ -176,35 +176,38 @@ class Detector(AnyModel):
     def predict(
         self, batch: Batch, recorder: AbstractContextManager[Any] | None = None
     ) -> tuple[Detections, ...] | None:
-        """As of any model; of a segmentor that is made for windows the error says that it is."""
+        """As of any model; where a segmentor cannot take the size of an input the error says what to do."""
         try:
             return super().predict(batch, recorder)
         except FeatMapError:
             raise
         except (AssertionError, RuntimeError, ValueError) as error:
-            if self._window is None:
+            if not is_segmentor(self.model) or isinstance(error, torch.cuda.OutOfMemoryError):
                 raise
-            (height, width), (rows, columns) = self._window, batch.input_shape
+            rows, columns = batch.input_shape
+            name = type(getattr(self.model, 'backbone', self.model)).__name__
             raise ConfigError(
-                f"{type(self.model.backbone).__name__} cannot take an input of {columns}x{rows}, which mode='slide' "
-                f'cuts into windows of {width}x{height}; let the test pipeline make images of that size '
-                f'({written("cfg_options")}): {type(error).__name__}: {first_line(error)}'
+                f'{name} cannot take an input of {columns}x{rows}: {type(error).__name__}: {first_line(error)}; '
+                f'{remedy(self._window)} ({written("cfg_options")})'
             ) from error
 
-    def _predict(self, batch: Batch) -> tuple[Detections, ...]:
+    def _predict(self, batch: Batch) -> tuple[Detections, ...] | None:
         assert isinstance(batch, DetectorBatch)
         scope = DefaultScope.overwrite_default_scope(self._scope)
         fused = self._norms.active() if self._norms else nullcontext()
         decoding = self._decoding.active() if self._decoding else nullcontext()
         threshold = raised_score_threshold(self.model, self.score_thr)
         whole = whole_images(self.model)
+        has_head = getattr(self.model, 'head', self) is not None  # of mmpretrain's, backbones can stand alone
         with torch.no_grad(), self._autocast(), scope, fused, decoding, threshold, whole:
             try:
-                samples = self.model(batch.inputs, batch.data_samples, mode='predict')
+                samples = self.model(batch.inputs, batch.data_samples, mode='predict' if has_head else 'tensor')
             except ModuleNotFoundError as error:  # some of mmdet's heads import what they need only here
                 name = missing_name(error)
                 if name is None:
                     raise
                 raise missing_package(name, 'the forward') from error
+        if not has_head:
+            return None
         reader = replace(self._reader, score_thr=self.score_thr)
         return tuple(reader.read(sample, place) for sample, place in zip(samples, batch.places))

@@ -18,12 +18,12 @@ def leave_out_multimodal() -> None:
     It leaves them out by itself where transformers is missing. Otherwise all of it could not be imported, for models
     that are no matter of a classifier. Call it before anything imports mmpretrain; later it changes nothing.
     """
-    if 'mmpretrain' in sys.modules or not _is_too_new():
+    if 'mmpretrain' in sys.modules:
         return
     found = importlib.util.find_spec('mmpretrain')
     folders = list(found.submodule_search_locations or ()) if found else []
     path = Path(folders[0]) / 'utils' / 'dependency.py' if folders else None
-    if path is None or not path.is_file():
+    if path is None or not path.is_file() or not _is_too_new():
         return
     spec = importlib.util.spec_from_file_location(_NAME, path)
     assert isinstance(spec, ModuleSpec)
@@ -38,7 +38,7 @@ def leave_out_multimodal() -> None:
 def _is_too_new() -> bool:
     """Whether the installed transformers lacks what is wanted. It is read, not imported, which takes seconds."""
     found = importlib.util.find_spec('transformers')
-    for folder in (found.submodule_search_locations or ()) if found else ():
+    for folder in found.submodule_search_locations or () if found else ():
         source = Path(folder) / 'modeling_utils.py'
         if source.is_file():
             return _WANTED not in source.read_text(encoding='utf-8', errors='replace')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,7 +11,8 @@ import cv2
 import numpy as np
 from mmengine.config import Config
 
-from featmap.errors import ConfigError
+from featmap.errors import ConfigError, FeatMapWarning
+from featmap.wording import option as written
 
 # What tells of the geometry. Transforms that pack pass over a key that their pipeline did not set.
 _META_KEYS = (
@@ -52,7 +54,7 @@ def test_pipeline_config(config: Config) -> list[dict[str, Any]]:
     Raises:
         ConfigError: where the config has none, or none that starts by loading an image.
     """
-    steps = _find_pipeline(config)
+    steps = _find_pipeline(config) or _of_a_backbone(config)
     if not steps:
         raise ConfigError('the config has no test pipeline: expected test_dataloader.dataset.pipeline or test_pipeline')
     kept: list[dict[str, Any]] = []
@@ -102,6 +104,27 @@ def dataset_config(config: Config) -> dict[str, Any]:
 def _find_pipeline(config: Config) -> list[dict[str, Any]]:
     steps = dataset_config(config).get('pipeline') or config.get('test_pipeline') or []
     return [step.to_dict() if hasattr(step, 'to_dict') else copy.deepcopy(dict(step)) for step in steps]
+
+
+def _of_a_backbone(config: Config) -> list[dict[str, Any]]:
+    """What mmpretrain's classifiers are tested with, for a backbone alone, whose config has weights and no data."""
+    model = config.get('model') or {}
+    if type_name(model) != 'ImageClassifier' or model.get('head'):
+        return []
+    size = (model.get('backbone') or {}).get('img_size', 224)
+    size = size if isinstance(size, int) else min(size)
+    warnings.warn(
+        f'the config has no test pipeline: the shorter side of an image becomes {size}, and its middle is cut out, '
+        f'{size}x{size}; {written("cfg_options")} can set test_pipeline',
+        FeatMapWarning,
+        stacklevel=2,
+    )
+    return [
+        {'type': 'LoadImageFromFile'},
+        {'type': 'ResizeEdge', 'scale': size, 'edge': 'short'},
+        {'type': 'CenterCrop', 'crop_size': size},
+        {'type': 'PackInputs'},
+    ]
 
 
 class TestPipeline:

@@ -31,6 +31,13 @@ def window_of(model: nn.Module) -> tuple[int, int] | None:
     return int(height), int(width)
 
 
+def remedy(window: tuple[int, int] | None) -> str:
+    """What may help where a segmentor, of such windows or of none, cannot take the size of an input."""
+    if window is None:
+        return 'model.data_preprocessor.test_cfg.size_divisor=32 makes it a multiple of 32'
+    return f'it is made for windows of {window[1]}x{window[0]}: let the test pipeline make images of that size'
+
+
 class ClassPlanes:
     """What the last layer of a segmentor's head puts out: a plane of each class, or one of a class against none.
 

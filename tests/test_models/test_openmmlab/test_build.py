@@ -96,6 +96,21 @@ class TestRandomWeights:
         assert all(torch.equal(first[name], second[name]) for name in first)
         assert first['backbone.stem.conv.weight'].std() > 0
 
+    def test_a_data_preprocessor_beside_the_model(self, register: Any) -> None:
+        @register
+        class Fed(nn.Module):
+            def __init__(self, data_preprocessor: dict[str, Any] | None = None) -> None:
+                super().__init__()
+                self.given = data_preprocessor
+
+            def init_weights(self) -> None:
+                pass
+
+        for inside in ({}, {'data_preprocessor': {'mean': [3]}}):
+            config = Config({'model': {'type': 'Fed', **inside}, 'data_preprocessor': {'mean': [9]}})
+            assert build_model(config).given == {'mean': [3 if inside else 9]}
+            assert config.model == {'type': 'Fed', **inside}
+
     def test_initialised_as_for_training(self) -> None:
         cfg = load_config('mmdet::retinanet/retinanet_r18_fpn_1x_coco.py')
         bias = build_model(cfg, random_weights=True).state_dict()['bbox_head.retina_cls.bias']

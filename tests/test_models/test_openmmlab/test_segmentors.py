@@ -52,12 +52,12 @@ class Head(nn.Module):
 class TinySegmentor(nn.Module):
     """Says which colour a place has, by windows where it is to; its backbone halves the resolution."""
 
-    def __init__(self, test_cfg: Any = None, least: int = 0) -> None:
+    def __init__(self, test_cfg: Any = None, most: int = 0) -> None:
         super().__init__()
         self.data_preprocessor = Padding()
         self.backbone = nn.AvgPool2d(2)
         self.decode_head = Head()
-        self.out_channels, self.test_cfg, self.most = 3, test_cfg, least
+        self.out_channels, self.test_cfg, self.most = 3, test_cfg, most
 
     def init_weights(self) -> None:
         pass
@@ -208,8 +208,13 @@ class TestWindows:
 
     def test_one_that_takes_windows_only(self) -> None:
         with pytest.warns(FeatMapWarning, match='slide'):
-            detector = Detector(config(RESIZE, model={'least': 16}, **SLIDE), device='cpu')
-        with pytest.raises(ConfigError, match=r"AvgPool2d cannot take an input of 128x80, which mode='slide' .* 16x16"):
+            detector = Detector(config(RESIZE, model={'most': 16}, **SLIDE), device='cpu')
+        with pytest.raises(ConfigError, match=r'AvgPool2d cannot take an input of 128x80: .*windows of 16x16: let'):
+            detector.predict(detector.prepare([scene()]))
+
+    def test_a_size_that_it_cannot_take(self) -> None:
+        detector = Detector(config(RESIZE, model={'most': 16}), device='cpu')
+        with pytest.raises(ConfigError, match=r'128x80: RuntimeError: The size of .*test_cfg.size_divisor=32'):
             detector.predict(detector.prepare([scene()]))
 
     def test_the_mode_comes_back_after_an_error(self) -> None:
