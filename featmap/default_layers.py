@@ -95,8 +95,21 @@ def default_layers(layers: Sequence[LayerInfo]) -> Default | None:
         (family for family in several if _parameters(family) >= _LEAST_SHARE * largest),
         key=lambda family: (len(_octaves(family)) == 1, _depth(family[0]), -_parameters(family)),
     )
+    if _larger_after(best, drawable):
+        return _by_stride(drawable)
     names = _in_order(_octaves(best).values())
     return Default(names, f'{len(names)} stages' if len(names) > 1 else f'last of {len(best)}')
+
+
+def _larger_after(family: Sequence[LayerInfo], layers: Sequence[LayerInfo]) -> bool:
+    """Whether a family leads to something larger and coarser, as a branch leads to where branches meet."""
+    last, coarsest = max(layer.order for layer in family), max(_octaves(family))
+    around = [layer for layer in layers if any(each.name.startswith(f'{layer.name}.') for each in family)]
+    return any(
+        layer.order > last and max(_strides(layer)) > coarsest and layer.parameters > _parameters(family)
+        for layer in layers
+        if layer not in around
+    )
 
 
 def _by_stride(layers: Sequence[LayerInfo]) -> Default | None:

@@ -50,6 +50,19 @@ def conv(channels: int, out: int, stride: int = 1) -> nn.Module:
     return nn.Conv2d(channels, out, 3, stride, 1)
 
 
+class TwoBranches(nn.Module):
+    """Most of it is not in what is numbered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rgb = nn.Sequential(conv(3, 4, 2), nn.ReLU(), conv(4, 8, 2))
+        self.depth = nn.Sequential(conv(1, 4, 2), nn.ReLU(), conv(4, 8, 2))
+        self.fuse = conv(16, 32, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fuse(torch.cat([self.rgb(x), self.depth(x[:, :1])], dim=1))
+
+
 class Bottleneck(nn.Module):
     def __init__(self, channels: int, out: int, stride: int = 1) -> None:
         super().__init__()
@@ -248,6 +261,7 @@ class Unnumbered(nn.Module):
         (Segmenter(), Default(tuple(f'model.encoder.stages.{number}' for number in range(3)), '3 stages')),
         (nn.Sequential(ResNet()), Default(('0.layer1', '0.layer2', '0.layer3'), '3 stages')),
         (Unnumbered(), Default(('stem', 'body'), 'last of each stride')),
+        (TwoBranches(), Default(('depth.1', 'depth', 'fuse'), 'last of each stride')),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else '',
 )

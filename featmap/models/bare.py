@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Collection
 
 import torch
 from torch import nn
@@ -62,6 +63,12 @@ def type_of(module: nn.Module) -> torch.dtype:
 def arguments_of(module: nn.Module) -> frozenset[str]:
     """The names of what a forward takes; none where that is not known."""
     return frozenset(_parameters(module))
+
+
+def needed_by(module: nn.Module, given: Collection[str] = ()) -> list[str]:
+    """The arguments that a forward cannot do without, but for those that it is given anyway."""
+    named = [each for each in _parameters(module).values() if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)]
+    return [each.name for each in named if each.default is each.empty and each.name not in given]
 
 
 def named_input(module: nn.Module) -> str | None:

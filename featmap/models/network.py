@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from featmap.errors import ConfigError, FeatMapError, SourceError, first_line
-from featmap.models.bare import arguments_of, named_input, put_on, type_of, unwrapped
+from featmap.models.bare import arguments_of, named_input, needed_by, put_on, type_of, unwrapped
 from featmap.models.checkpoint import Checkpoint, apply_weights
 from featmap.models.outputs import OutputReader
 from featmap.models.preprocessing import Preprocessing
@@ -115,9 +115,15 @@ class Network(AnyModel):
             raise
         except Exception as error:
             size = '×'.join(map(str, batch.inputs.shape[1:]))
+            wanted = needed_by(self.model, (*self._settings, *getattr(batch, 'extras', ())))
+            hint = (
+                f'its forward takes {", ".join(wanted)}: wrap it into a module whose forward takes the image alone'
+                if len(wanted) > 1
+                else f'{written("input_size")} and {written("preprocess")} say what it is given'
+            )
             raise ConfigError(
                 f'{type(self.model).__name__} cannot take an input of {size}: {type(error).__name__}: '
-                f'{first_line(error)}; {written("input_size")} and {written("preprocess")} say what it is given'
+                f'{first_line(error)}; {hint}'
             ) from error
 
     def _predict(self, batch: Batch) -> tuple[Detections, ...] | None:

@@ -50,14 +50,16 @@ def preprocessing_of(
     if default is not None and not asked:
         return Preprocessing(default)
     size = model.input_size or own_input_size(module) or _SIZE
+    channels = own_channels(module)
     if not asked:
         warnings.warn(
-            f'images are letterboxed to {size[1]}x{size[0]} and normalised as for ImageNet, for nothing says what the '
-            f'model is made for; {_listed(("preprocess", *_DECLARED))} say otherwise',
+            f'images are {"turned grey, " if channels == 1 else ""}letterboxed to {size[1]}x{size[0]} and normalised '
+            f'as for ImageNet, for nothing says what the model is made for; {_listed(("preprocess", *_DECLARED))} say '
+            'otherwise',
             FeatMapWarning,
             stacklevel=2,
         )
-    return Preprocessing(Declared.parse(size, model.resize, model.mean, model.std))
+    return Preprocessing(Declared.parse(size, model.resize, model.mean, model.std, channels))
 
 
 def _said(run: Run) -> Declared | None:
@@ -100,11 +102,19 @@ def own_input_size(module: nn.Module) -> tuple[int, int] | None:
     return None
 
 
+def own_channels(module: nn.Module) -> int:
+    """1 where a module's first convolution takes grey images, and none takes colours; else 3."""
+    taken = [layer.in_channels for layer in module.modules() if isinstance(layer, nn.Conv2d)]
+    return 1 if taken and taken[0] == 1 and 3 not in taken else 3
+
+
 def _function(given: str | Callable[..., Any], beside: ModuleType | None, place: str) -> Callable[..., Any]:
     if not isinstance(given, str):
         return given
     if ':' in given:
         return find_object(given)
+    if '.' in given and not given.endswith('.py'):  # no name of one place has a dot in it
+        return find_object(':'.join(given.rpartition('.')[::2]))
     return find_object(f'{place}:{given}') if beside is None else attribute_of(beside, given, place)
 
 

@@ -25,6 +25,8 @@ from featmap.wording import option as written
 # Letters before a single colon; one letter is a drive of Windows, two colons are a scope of OpenMMLab's.
 _PREFIXED = re.compile(r'([a-z][\w-]+):(?!:)(.*)', re.IGNORECASE | re.DOTALL)
 _FACTORY = re.compile(r'(?:.*\.py|[^\W\d][\w.]*):[^\W\d]\w*', re.DOTALL)
+_DOTTED = re.compile(r'[^\W\d]\w*(?:\.[^\W\d]\w*)+')
+_CONFIGS = '.py', '.json', '.yml', '.yaml'
 _EXPORTED = ('.pt2', '.pt', '.pth', '.ts', '.torchscript')
 # Of any source; the others are of some.
 _OF_ALL = {'device', 'amp', 'trust_checkpoint', 'debug', 'cfg_options'}
@@ -167,6 +169,14 @@ def _split(text: str) -> tuple[str, str]:
         )
     if text.lower().endswith(_EXPORTED):
         return 'exported', text
+    if (
+        _DOTTED.fullmatch(text)
+        and not text.endswith(_CONFIGS)
+        and not Path(text).exists()
+        and _is_module(text.partition('.')[0])
+    ):
+        place, _, factory = text.rpartition('.')
+        raise ConfigError(f'{text!r} is no config: a colon stands before what makes the model, as in {place}:{factory}')
     return 'openmmlab', text
 
 

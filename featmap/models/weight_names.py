@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from operator import add
 from typing import Any
 
 from torch import Tensor, nn
@@ -57,7 +59,7 @@ def named_for(state_dict: OrderedDict[str, Tensor], parameters: Sequence[str]) -
     parts = first.split('.')
     for prefix in ('.'.join(parts[:count]) + '.' for count in range(1, len(parts))):
         if all(name.startswith(prefix) and name[len(prefix) :] in state_dict for name in parameters):
-            return _renamed(state_dict, f'{prefix}{{}}'.format)
+            return _renamed(state_dict, partial(add, prefix))
     return state_dict
 
 

@@ -24,6 +24,22 @@ class Net(nn.Module):
 def preprocess(image):
     return torch.tensor(list(image.resize((16, 16)).getdata())).T.reshape(3, 16, 16) / 255
 
+class Scores(Net):
+    def forward(self, x):
+        return self.conv(x).mean((2, 3))
+
+class Two(Net):
+    def forward(self, image, depth, scale=1):
+        return self.conv(image) + depth
+
+class Grey(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 3, 1, bias=False)
+
+    def forward(self, x):
+        return self.conv(x)
+
 ready = Net(2)
 count = 3
 def nothing():
@@ -74,6 +90,17 @@ def test_a_checkpoint_in_any_of_the_usual_forms(nets, keys):
     assert result.maps[0].note == ''
 
 
+def test_a_model_of_grey_images_is_given_them(nets):
+    torch.save({'conv.weight': torch.ones(3, 1, 1, 1)}, nets.parent / 'w.pth')
+    result = draw('nets.py:Grey', 'w.pth', input_size=(32, 64), mean=0, std=1, channel_reduction='squeeze_mean')
+    np.testing.assert_allclose(result.maps[0].values[0] * 255, IMAGE @ [0.299, 0.587, 0.114], atol=1)
+
+
+def test_a_preprocessing_named_with_dots(nets):
+    result = draw('nets.py:Net', preprocess='nets.preprocess')
+    assert result.maps[0].geometry.scale == pytest.approx((0.25, 0.5), abs=2e-3)
+
+
 def test_a_module_that_the_file_has_made(nets):
     assert draw('nets.py:ready', input_size=16).maps[0].shape == (2, 8, 8)
 
@@ -84,11 +111,19 @@ def test_a_module_that_the_file_has_made(nets):
         ('nets.py:Nett', {}, "nets.py has no 'Nett'; nearest: Net"),
         ('nets.py:count', {}, 'nets.py:count is int: expected a function'),
         ('nets.py:nothing', {}, 'nets.py:nothing returned int: expected an nn.Module'),
-        ('nets.py:Net', {'model_args': {'wide': 3}}, r'nets.py:Net\(wide=3\) failed: TypeError: .*wide'),
+        (
+            'nets.py:Net',
+            {'model_args': {'wide': 3}},
+            r'nets.py:Net\(wide=3\) failed: TypeError: .*wide.*; it takes \(width=4\)',
+        ),
         ('nets.py:ready', {'model_args': {'width': 3}}, 'nets.py:ready is a module already'),
         ('nets.py:Net', {'preprocess': 'preproces'}, "nets.py has no 'preproces'; nearest: preprocess"),
         ('nets.py:Net', {'preprocess': 'other.py:f'}, "no file 'other.py'"),
         ('net.py:Net', {}, "no file 'net.py'"),
+        ('json.Net', {}, "'json.Net' is no config: a colon stands before what makes the model, as in json:Net"),
+        ('nets.py:Two', {'input_size': 8}, 'its forward takes image, depth: wrap it into a module whose forward takes'),
+        ('nets.py:Scores', {'input_size': 8, 'classes': ['a']}, '1 class names for a model that tells 4 classes apart'),
+        ('nets.py:Net', {'input_size': 8, 'classes': ['a']}, '1 class names for a model that tells 4 classes apart'),
         ('nets.py:Net', {'model_args': ['width']}, "model_args: 'width' is no key=value"),
         ('nets.py:Net', {'preprocess': 'preprocess', 'input_size': 8}, 'both input_size and resize say'),
     ],

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from torch import Tensor
+
 from featmap.errors import ConfigError
 from featmap.geometry import ImageGeometry
 from featmap.models.outputs.boxes import boxes_of, instances_in, queries_in
@@ -37,6 +39,8 @@ class OutputReader:
         scores: ``softmax`` or ``sigmoid``: what makes probabilities of the class scores. Empty where that is not
             known: softmax then for a classifier; for object queries as many classes as there are say it.
         count: How many classes object queries tell apart; 0 for as many as there are names.
+        asked: Whether the names are a caller's own, who says by them that the model tells classes apart: another number
+            of scores is an error then, and not features.
     """
 
     classes: tuple[str, ...] = ()
@@ -45,6 +49,7 @@ class OutputReader:
     task: str = ''
     scores: str = ''
     count: int = 0
+    asked: bool = False
 
     def read(self, output: Any, geometries: Sequence[ImageGeometry]) -> tuple[Detections, ...] | None:
         """What was found in each image of a batch; None where the output is of no known kind.
@@ -54,7 +59,8 @@ class OutputReader:
             geometries: How each image lies in the network input, in whose pixels the model answers.
 
         Raises:
-            ConfigError: where a classifier has another number of classes than there are names.
+            ConfigError: where a classifier, or what is asked to be one, has another number of classes than there are
+                names.
         """
         count = len(geometries)
         for read in (self._instances, self._queries, self._segments, self._classification):
@@ -82,9 +88,12 @@ class OutputReader:
         return [boxes_of(each, place, self._nothing, self.score_thr) for each, place in zip(given, geometries)]
 
     def _segments(self, output: Any, geometries: Sequence[ImageGeometry]) -> list[Detections] | None:
-        planes = class_planes(output, len(geometries), len(self.classes), self.task == 'segmentation')
+        sure = self.task == 'segmentation' or (self.asked and isinstance(output, Tensor))
+        planes = class_planes(output, len(geometries), len(self.classes), sure)
         if planes is None:
             return None
+        if self.asked and planes.shape[1] > 1:  # a single plane is of something against nothing
+            self._check(planes.shape[1])
         found = []
         for each, place in zip(planes, geometries):
             segments = segments_of(each, place, self.classes)
@@ -93,20 +102,23 @@ class OutputReader:
         return found
 
     def _classification(self, output: Any, geometries: Sequence[ImageGeometry]) -> list[Detections] | None:
-        scores = class_scores(output, len(self.classes), self.task == 'classification')
+        scores = class_scores(output, len(self.classes), self.task == 'classification' or self.asked)
         if scores is None or len(scores) != len(geometries):
             return None
-        if self.classes and len(self.classes) != scores.shape[1]:
-            raise ConfigError(
-                f'{len(self.classes)} class names for a model that tells {scores.shape[1]} classes apart: expected as '
-                f'many; {written("classes")} takes a file of names'
-            )
+        self._check(scores.shape[1])
         found = []
         for each in scores:
             best = classification_of(each, self.scores or 'softmax')
             undrawn = () if best is not None else ('class scores that are not finite',)
             found.append(replace(self._nothing, classification=best, undrawn=undrawn))
         return found
+
+    def _check(self, count: int) -> None:
+        if self.classes and len(self.classes) != count:
+            raise ConfigError(
+                f'{len(self.classes)} class names for a model that tells {count} classes apart: expected as many; '
+                f'{written("classes")} takes a file of names'
+            )
 
 
 def _has(output: Any, name: str, count: int) -> bool:

@@ -88,7 +88,7 @@ class Caller:
         if unread:
             return GeometryError(f'{self.name}: {unread[0]}')
         if len(set(reasons.values())) == 1:
-            said = next(iter(reasons.values()))
+            said = f'{next(iter(reasons.values()))}, whether as {" or ".join(reasons)}'
         else:
             said = '; '.join(f'as {form}: {reason}' for form, reason in reasons.items())
         return SourceError(f'the preprocessing {self.name} cannot take an image of {width}x{height}: {said}')

@@ -27,7 +27,7 @@ _MOST = 2**27  # pixels to resize to: a line of an image would fill the memory
 
 @dataclass(frozen=True)
 class Declared:
-    """From an (H, W, 3) RGB uint8 image to a (3, h, w) float32 tensor, with its geometry.
+    """From an (H, W, 3) RGB uint8 image to a (C, h, w) float32 tensor, with its geometry.
 
     Images are resized by Pillow's bilinear filter, antialiased, as torchvision does it.
 
@@ -40,6 +40,7 @@ class Declared:
         mean: What is subtracted, in RGB: of values from 0 to 1, or of 0 to 255 where one of ``mean`` and ``std`` is
             above 1.
         std: What that is divided by.
+        channels: 3 for RGB, 1 for grey levels, whose ``mean`` and ``std`` are the means of the three.
 
     Raises:
         OptionError: for values that make no sense.
@@ -49,6 +50,7 @@ class Declared:
     resize: str = 'letterbox'
     mean: Sequence[float] = IMAGENET_MEAN
     std: Sequence[float] = IMAGENET_STD
+    channels: int = 3
 
     def __post_init__(self) -> None:
         size = self.input_size if isinstance(self.input_size, Sequence) else (self.input_size,)
@@ -76,7 +78,9 @@ class Declared:
             )
 
     @classmethod
-    def parse(cls, input_size: Any, resize: str | None = None, mean: Any = None, std: Any = None) -> Declared:
+    def parse(
+        cls, input_size: Any, resize: str | None = None, mean: Any = None, std: Any = None, channels: int = 3
+    ) -> Declared:
         """As options give it, where None stands for what was not given: letterbox, mean and deviation of ImageNet.
 
         Raises:
@@ -86,14 +90,15 @@ class Declared:
             raise OptionError(f'expected the size of the network input: {written("input_size", 224)}')
         size = tuple(input_size) if isinstance(input_size, Sequence) else input_size
         normalised = IMAGENET_MEAN if mean is None else mean, IMAGENET_STD if std is None else std
-        return cls(size, 'letterbox' if resize is None else resize, *normalised)
+        return cls(size, 'letterbox' if resize is None else resize, *normalised, channels=channels)
 
     def __call__(self, image: np.ndarray) -> Tensor:
-        """The network input of an (H, W, 3) RGB uint8 image: (3, h, w) float32."""
+        """The network input of an (H, W, 3) RGB uint8 image: (C, h, w) float32."""
         (height, width), (top, left), (rows, columns) = self._plan(image.shape[:2])
-        resized = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+        whole = Image.fromarray(image) if self.channels == 3 else Image.fromarray(image).convert('L')
+        resized = np.asarray(whole.resize((width, height), Image.Resampling.BILINEAR)).reshape(height, width, -1)
         mean, std = self._scaled
-        canvas = np.empty((rows, columns, 3), np.float32)
+        canvas = np.empty((rows, columns, self.channels), np.float32)
         canvas[:] = mean if self.resize == 'shorter' else _PAD
         content = resized[max(-top, 0) :, max(-left, 0) :][: rows - max(top, 0), : columns - max(left, 0)]
         top, left = max(top, 0), max(left, 0)
@@ -112,7 +117,8 @@ class Declared:
     def _scaled(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and deviation of values from 0 to 255."""
         factor = 1 if max(*map(abs, self.mean), *self.std) > 1 else 255
-        return np.array(self.mean, np.float32) * factor, np.array(self.std, np.float32) * factor
+        mean, std = (np.array(values, np.float32) * factor for values in (self.mean, self.std))
+        return (mean, std) if self.channels == 3 else (mean.mean(keepdims=True), std.mean(keepdims=True))
 
     def _plan(self, image_shape: Sequence[int]) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
         """What an image of this height and width is resized to, where it goes (top, left), and the input's shape."""

@@ -22,9 +22,10 @@ _SMALL = 64  # pixels of the longer side: what is left to chance shows in a smal
 _REPEATS = {True: 15, False: 8}
 
 
-def ways_out() -> str:
-    """What to do about a preprocessing that cannot be placed."""
-    declared = f'{written("input_size", 224)} and {written("resize", "center-crop")}'
+def ways_out(shape: tuple[int, int] | None = None) -> str:
+    """What to do about a preprocessing that cannot be placed, and makes inputs of this height and width."""
+    size = 224 if shape is None else shape[0] if shape[0] == shape[1] else shape
+    declared = f'{written("input_size", size)} and {written("resize", "letterbox")}'
     return (
         f"say what it does by {declared} (or another way), or draw over the network's own input by "
         f'{written("overlay", "input")}'
@@ -41,6 +42,7 @@ class MeasuredPlaces:
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
         self._steady = False
+        self._made: tuple[int, int] | None = None  # height and width of the last input
         self._any_contrast = True  # until one size of image has told otherwise
         self._known: OrderedDict[tuple[int, int], ImageGeometry | str] = OrderedDict()  # or why there is none
 
@@ -71,15 +73,17 @@ class MeasuredPlaces:
                 steady = self._is_steady(image_shape, drawn)
             except GeometryError as error:
                 said = first_culprit(self._caller, image_shape) or f'{self._caller.name}: {error}'
-                raise GeometryError(f'{said}; {ways_out()}') from error
+                raise GeometryError(f'{said}; {ways_out(self._made)}') from error
             if steady:
                 self._any_contrast = found.own_contrast
                 return found.geometry
             name = first_culprit(self._caller, image_shape) or f'{self._caller.name} {RANDOM}'
-        raise GeometryError(f'{name}; {ways_out()}')
+        raise GeometryError(f'{name}; {ways_out(self._made)}')
 
     def _input(self, image: np.ndarray) -> np.ndarray:
-        return self._caller(image)[0].numpy()
+        found = self._caller(image)[0].numpy()
+        self._made = found.shape[-2], found.shape[-1]
+        return found
 
     def _is_steady(self, image_shape: tuple[int, int], drawn: Callable[[], bool]) -> bool:
         """Whether the same comes out each time; told once, and again whenever a generator is asked."""

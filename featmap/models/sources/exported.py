@@ -60,7 +60,7 @@ class ExportedSource(ModelSource):
         return Network(
             model,
             preprocessing_of(run, model),
-            OutputReader(classes_of(run, model), score_thr=run.what.score_thr),
+            OutputReader(classes_of(run, model), score_thr=run.what.score_thr, asked=run.model.classes is not None),
             device=pick_device(run.model.device),
             checkpoint=weights_of(run, self.request),
             name=str(self.path),

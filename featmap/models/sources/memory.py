@@ -28,7 +28,7 @@ class MemorySource(ModelSource):
         return Network(
             model,
             preprocessing_of(run, model),
-            OutputReader(classes_of(run, model), score_thr=run.what.score_thr),
+            OutputReader(classes_of(run, model), score_thr=run.what.score_thr, asked=run.model.classes is not None),
             device=_device_of(model) if run.model.device is None else pick_device(run.model.device),
             checkpoint=weights_of(run, self.request),
             name=type(model).__name__,

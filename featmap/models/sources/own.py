@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -39,7 +40,7 @@ class OwnSource(ModelSource):
         return Network(
             model,
             preprocessing_of(run, model, module, place),
-            OutputReader(classes_of(run, model), score_thr=run.what.score_thr),
+            OutputReader(classes_of(run, model), score_thr=run.what.score_thr, asked=run.model.classes is not None),
             device=pick_device(run.model.device),
             checkpoint=weights,
             random_weights=weights is None,
@@ -62,7 +63,17 @@ def _made(factory: Any, arguments: dict[str, Any], name: str) -> nn.Module:
     # It is the user's own code, so it can fail in any way.
     except Exception as error:
         said = ', '.join(f'{key}={value!r}' for key, value in arguments.items())
-        raise ConfigError(f'{name}({said}) failed: {type(error).__name__}: {first_line(error)}') from error
+        takes = f'; it takes {_signature(factory)}' if isinstance(error, TypeError) else ''
+        raise ConfigError(f'{name}({said}) failed: {type(error).__name__}: {first_line(error)}{takes}') from error
     if not isinstance(model, nn.Module):
         raise ConfigError(f'{name} returned {type(model).__name__}: expected an nn.Module')
     return model
+
+
+def _signature(factory: Any) -> str:
+    """What a function or a class takes, as far as fits a line."""
+    try:
+        text = str(inspect.signature(factory))
+    except (TypeError, ValueError):  # compiled, without one
+        return 'other arguments'
+    return text if len(text) <= 300 else f'{text[:297]}...'

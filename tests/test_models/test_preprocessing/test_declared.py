@@ -20,6 +20,16 @@ def noise(shape: tuple[int, int]) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
 
 
+def test_grey_levels():
+    image = np.zeros((10, 20, 3), np.uint8)
+    image[:] = 100, 50, 200
+    grey = round(0.299 * 100 + 0.587 * 50 + 0.114 * 200)
+    found = Declared((10, 20), mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6), channels=1)(image)
+    assert found.shape == (1, 10, 20)
+    assert found == pytest.approx(np.full((1, 10, 20), (grey / 255 - 0.2) / 0.5), abs=1e-5)
+    assert Declared(40, 'shorter', channels=1)(image).shape == (1, 64, 96)
+
+
 @pytest.mark.parametrize(('resize', 'kind'), product(RESIZES, SHAPES))
 def test_what_it_says_is_what_is_measured(resize, kind):
     declared = Declared(160, resize) if resize == 'shorter' else Declared((160, 224), resize)

@@ -107,10 +107,18 @@ def test_what_cannot_be_placed_is_refused(function, message):
 def test_a_refusal_names_the_ways_out():
     preprocessing = Preprocessing(rotated(10))
     for _ in range(2):  # told once, remembered
-        with pytest.raises(GeometryError, match=r"input_size=224 and resize='center-crop'.*overlay='input'"):
+        with pytest.raises(GeometryError, match=r"input_size=224 and resize='letterbox'.*overlay='input'"):
             preprocessing(noise((50, 60)))
-    with command_line(), pytest.raises(GeometryError, match=r'--input-size 224 and --resize .*--overlay input'):
+    with (
+        command_line(),
+        pytest.raises(GeometryError, match=r'--input-size 224 and --resize letterbox .*--overlay input'),
+    ):
         Preprocessing(rotated(10))(noise((50, 60)))
+
+
+def test_a_refusal_names_the_size_of_its_inputs():
+    with pytest.raises(GeometryError, match=r'input_size=\(48, 64\) and'):
+        Preprocessing(lambda image: to_tensor(np.roll(image.resize((64, 48)), 20, axis=1)))(noise((50, 60)))
 
 
 def test_it_is_measured_once_for_each_size():
