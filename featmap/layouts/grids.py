@@ -40,11 +40,13 @@ class Layout:
         axes: The axes of rows and columns, or the one of tokens; none where the cells are in windows.
         grids: Of tokens: those of one map or of several levels; all other tokens are no cells.
         windows: Where the first axis holds windows of the map: how many, and their (h, w).
+        turned: Why a map that does not stand as the image does is not drawn; empty for all others.
     """
 
     axes: tuple[int, ...] = ()
     grids: tuple[Grid, ...] = ()
     windows: tuple[int, tuple[int, int]] | None = None
+    turned: str = ''
 
 
 def fitting_grid(count: int, input_shape: tuple[int, int]) -> tuple[int, int] | None:

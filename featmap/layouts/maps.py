@@ -103,6 +103,8 @@ def _maps_of_leaf(leaf: Leaf, layout: Layout | None, asked: _Asked) -> list[Map]
         raise _NoMapError(f'{shape} of {value.dtype}, expected floating-point features')
     if layout and layout.windows:
         raise _NoMapError(f'{shape}: {_in_windows(layout.windows, asked)}')
+    if layout and layout.turned:
+        raise _NoMapError(f'{shape}: {layout.turned}')
     if value.ndim not in (3, 4) or value.numel() == 0:
         raise _NoMapError(f'{shape}, expected (N, C, H, W) or tokens (N, L, C)')
     if 'roi_head' in asked.parts:

@@ -100,6 +100,8 @@ def follow(
             found = (*axes, plain(2))
         elif name in _SHUFFLES:
             found = no_cells(axes, place, source.shape, shape)
+            if found is None and name == 'flip':  # a map, of which it is known that it is mirrored
+                return axes, place
         elif source.shape == shape and any(map(holds_cells, axes)):
             return axes, place
         else:

@@ -33,6 +33,7 @@ from featmap.tracing.rules import (
     tensors_in,
     windowed,
 )
+from featmap.tracing.turns import arithmetic, put_turn, turn_after, turn_of
 
 
 class PlaceTrace(TorchFunctionMode):
@@ -90,6 +91,8 @@ class PlaceTrace(TorchFunctionMode):
         """How the cells of a map stand in a tensor, or which of its tokens (N, L, C) or (L, N, C) are cells."""
         place = place_of(value)
         layout = read(axes_of(value), place, value.shape)
+        if reason := turn_of(value).reason:
+            return Layout(turned=reason)
         if layout is not None or place is None or value.ndim != 3 or axes_of(value) is not None:
             return layout
         # By the numbers: extra tokens stand before the cells.
@@ -116,12 +119,17 @@ class PlaceTrace(TorchFunctionMode):
         if not sources and not (name in FIRST_ONLY and any(map(axes_of, tensors_in((args[1:], kwargs))))):
             return
         rule, places = RULES.get(name), [place for _, _, place in sources if place]
+        turn = turn_after(name, args, kwargs, (source for source, _, _ in sources))
         for number, output in enumerate(tensors_in(result)):
-            made = rule(args, kwargs, output) if rule and places else NotImplemented
+            put_turn(output, turn)
+            made, axes = arithmetic(rule, name, args, kwargs, output) if rule and places else (NotImplemented, None)
+            if made is NotImplemented and rule and places:
+                made = rule(args, kwargs, output)
+                axes = axes_after(name, args, kwargs, output, made) if isinstance(made, Place) else None
             if made is not NotImplemented:
                 if made is not None:
                     self._strides.setdefault(made.grid, set()).add(made.stride)
-                put(output, made, axes_after(name, args, kwargs, output, made) if made else None)
+                put(output, made, axes)
                 continue
             axes, place = follow(name, func, args, kwargs, number, output, sources) or (None, None)
             if axes is None or (place is not None and any(other is not place for other in places)):

@@ -1,0 +1,107 @@
+"""Maps that stand in a tensor otherwise than the image: mirrored, turned by quarters, or with columns before rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from featmap.geometry import Place
+from featmap.tracing.axes import Axes, on_axes, others_on, read
+from featmap.tracing.rules import axes_of, place_of, put, rows_axis
+
+_TAG = '_featmap_turn'
+
+
+@dataclass(frozen=True)
+class Turn:
+    """How a map stands against the image, as test-time augmentation has it.
+
+    Attributes:
+        rows: Whether it is upside down.
+        columns: Whether left and right are exchanged.
+        quarters: By how many quarters it is turned, 0 to 3.
+    """
+
+    rows: bool = False
+    columns: bool = False
+    quarters: int = 0
+
+    @property
+    def reason(self) -> str:
+        """Why it is not drawn; empty where it stands as the image does."""
+        if self == _NONE:
+            return ''
+        return f'it is {"turned" if self.quarters else "mirrored"} against the image by the model itself'
+
+
+_NONE = Turn()
+
+
+def turn_of(tensor: Tensor) -> Turn:
+    """The turn that a tensor carries."""
+    return getattr(tensor, _TAG, _NONE)
+
+
+def put_turn(tensor: Tensor, turn: Turn) -> None:
+    """Make a tensor carry its turn."""
+    if turn != _NONE:
+        setattr(tensor, _TAG, turn)
+    else:
+        vars(tensor).pop(_TAG, None)
+
+
+def turn_after(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], sources: Iterable[Tensor]) -> Turn:
+    """The turn of what an operation makes of these; of several that stand differently it is that of the image."""
+    turns = {turn_of(source) for source in sources}
+    turn = turns.pop() if len(turns) == 1 else _NONE
+    if name not in ('flip', 'rot90') or not args or not isinstance(args[0], Tensor):
+        return turn
+    axes = _rows_and_columns(args[0])
+    if axes is None:
+        return turn
+    if name == 'flip':
+        dims = kwargs.get('dims', args[1] if len(args) == 2 else args[1:])
+        at = {dim % args[0].ndim for dim in (dims if isinstance(dims, (tuple, list)) else (dims,))}
+        return Turn(turn.rows ^ (axes[0] in at), turn.columns ^ (axes[1] in at), turn.quarters)
+    count = kwargs.get('k', args[1] if len(args) > 1 else 1)
+    dims = tuple(dim % args[0].ndim for dim in kwargs.get('dims', args[2] if len(args) > 2 else (0, 1)))
+    sign = {axes: 1, axes[::-1]: -1}.get(dims, 0)
+    return Turn(turn.rows, turn.columns, (turn.quarters + sign * count) % 4)
+
+
+def arithmetic(
+    rule: Callable[..., Any], name: str, args: Sequence[Any], kwargs: Mapping[str, Any], output: Tensor
+) -> tuple[Any, Axes | None]:
+    """What a rule makes of the place of an input whose map stands on the last two axes, columns first.
+
+    Returns:
+        The place, None where it is lost, and NotImplemented where the rule is to be asked as ever; and the axes.
+    """
+    source = args[0] if args else kwargs.get('input')
+    if name in ('pad', '__getitem__', 'unfold') or not isinstance(source, Tensor):
+        return NotImplemented, None
+    axes, place, last = axes_of(source), place_of(source), source.ndim - 1
+    layout = read(axes, place, source.shape)
+    if layout is None or place is None or len(layout.axes) != 2 or layout.axes == (last - 1, last):
+        return NotImplemented, None
+    if layout.axes != (last, last - 1):
+        return None, others_on(output.shape, 1)  # of a window that moves over channels, whose output is no map
+    put(source, Place(place.columns, place.rows), on_axes(source.shape, last - 1, last))
+    try:
+        made = rule(args, kwargs, output)
+    finally:
+        put(source, place, axes)
+    if not isinstance(made, Place):
+        return None, None
+    return Place(made.columns, made.rows), on_axes(output.shape, output.ndim - 1, output.ndim - 2)
+
+
+def _rows_and_columns(tensor: Tensor) -> tuple[int, int] | None:
+    layout = read(axes_of(tensor), place_of(tensor), tensor.shape)
+    if layout is not None:
+        return (layout.axes[0], layout.axes[1]) if len(layout.axes) == 2 else None
+    rows = rows_axis(tensor)
+    return None if rows is None else (rows, rows + 1)
