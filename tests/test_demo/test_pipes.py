@@ -80,9 +80,9 @@ def test_all_unknown_layers_are_told_at_once(run, photo):
 
 
 def test_the_first_image_that_fails_does_not_end_the_run(run, photo, tmp_path, monkeypatch):
-    from featmap.visualizer import FeatMapVisualizer
+    from featmap.drawer import MapDrawer
 
-    draw, calls = FeatMapVisualizer.draw_sheets, []
+    draw, calls = MapDrawer.draw_sheets, []
 
     def fails_first(self, *args, **kwargs):
         calls.append(1)
@@ -90,7 +90,7 @@ def test_the_first_image_that_fails_does_not_end_the_run(run, photo, tmp_path, m
             raise MemoryError('the first one')
         return draw(self, *args, **kwargs)
 
-    monkeypatch.setattr(FeatMapVisualizer, 'draw_sheets', fails_first)
+    monkeypatch.setattr(MapDrawer, 'draw_sheets', fails_first)
     (tmp_path / 'in').mkdir()
     for name in ('a.png', 'b\nc.png'):
         (tmp_path / 'in' / name).write_bytes(photo.read_bytes())
