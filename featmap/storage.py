@@ -40,8 +40,9 @@ VERSION = 2
 LOOK = DRAWING
 """The settings that a picture is drawn with again."""
 
-_PACKAGES = ('torch', 'mmengine', 'mmcv', 'mmcv-lite', 'mmdet', 'mmyolo', 'numpy', 'opencv-python',
-             'opencv-python-headless', 'opencv-contrib-python', 'opencv-contrib-python-headless')  # fmt: skip
+_PACKAGES = ('torch', 'mmengine', 'mmcv', 'mmcv-lite', 'mmdet', 'mmyolo', 'mmsegmentation', 'mmpretrain', 'numpy',
+             'opencv-python', 'opencv-python-headless', 'opencv-contrib-python',
+             'opencv-contrib-python-headless')  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False, repr=False)

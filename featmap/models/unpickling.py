@@ -63,7 +63,7 @@ _LEFT_OUT = {
     'torch.Tensor',
     'types.SimpleNamespace',
 }
-_LEFT_OUT_PACKAGES = {'datetime', 'mmcv', 'mmdet', 'mmengine', 'mmyolo', 'numpy', 'pathlib'}
+_LEFT_OUT_PACKAGES = {'datetime', 'mmcv', 'mmdet', 'mmengine', 'mmpretrain', 'mmseg', 'mmyolo', 'numpy', 'pathlib'}
 
 
 class _Counted(dict):  # type: ignore[type-arg]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.structures import BaseDataElement
 from torch import nn
 
 from featmap.default_layers import backbone_of
 from featmap.geometry import ImageGeometry
+from featmap.models.openmmlab.build import scope_of
 from featmap.models.openmmlab.image_place import ImagePlace
 from featmap.models.openmmlab.predictions import Reader
 
@@ -68,6 +71,19 @@ def test_what_is_no_score_of_classes() -> None:
     found = read(LinearClsHead(), pred_score=torch.rand(3, 7), pred_label=torch.tensor([1]))
     assert (found.classification, found.undrawn) == (None, ('score',))
     assert read(LinearClsHead(), pred_label=torch.tensor([1])).undrawn == ('label',)
+
+
+def test_a_config_that_names_no_scope_is_of_the_package_that_ships_it(tmp_path: Path) -> None:
+    for path, scope in (
+        ('site-packages/mmpretrain/.mim/configs/dinov2/vit.py', 'mmpretrain'),
+        ('site-packages/other/.mim/configs/vit.py', 'mmdet'),
+        ('configs/vit.py', 'mmdet'),
+    ):
+        file = tmp_path / path
+        file.parent.mkdir(parents=True)
+        file.touch()
+        assert scope_of(Config({'model': {}}, filename=file)) == scope
+        assert scope_of(Config({'default_scope': 'mmseg'}, filename=file)) == 'mmseg'
 
 
 def test_the_backbone_of_a_classifier_is_not_what_is_looked_at_first() -> None:

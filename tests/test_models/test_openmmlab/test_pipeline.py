@@ -14,7 +14,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import TRANSFORMS, DefaultScope
 
-from featmap.errors import ConfigError, SourceError
+from featmap.errors import ConfigError, FeatMapWarning, SourceError
 from featmap.geometry import ImageGeometry
 from featmap.models.openmmlab.build import import_scopes, scope_of
 from featmap.models.openmmlab.config import load_config
@@ -147,6 +147,15 @@ class TestWhereItStands:
         assert LoadArray()(TestPipeline.begin(IMAGE))['img'].tolist() == IMAGE[..., ::-1].tolist()
         with pytest.raises(ConfigError, match='starts with PackInputs: expected LoadImageFromFile'):
             steps_of(Config({'test_dataloader': {'dataset': {'type': 'ImageNet', 'pipeline': [pack]}}}))
+
+    @pytest.mark.parametrize(('backbone', 'size'), [({}, 224), ({'img_size': 518}, 518), ({'img_size': (98, 126)}, 98)])
+    def test_a_backbone_alone_is_fed_as_classifiers_are(self, backbone: dict[str, Any], size: int) -> None:
+        with pytest.warns(FeatMapWarning, match=f'its middle is cut out, {size}x{size}'):
+            steps = steps_of(Config({'model': {'type': 'ImageClassifier', 'backbone': backbone, 'head': None}}))
+        assert [type_name(step) for step in steps] == ['LoadArray', 'ResizeEdge', 'CenterCrop', 'PackInputs']
+        assert (steps[1]['scale'], steps[2]['crop_size']) == (size, size)
+        with pytest.raises(ConfigError, match='no test pipeline'):
+            steps_of(Config({'model': {'type': 'ImageClassifier', 'head': {'type': 'LinearClsHead'}}}))
 
     def test_a_pipeline_that_loads_no_image_is_refused(self) -> None:
         with pytest.raises(ConfigError, match='starts with Resize: expected LoadImageFromFile'):
