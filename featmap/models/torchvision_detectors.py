@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -79,7 +80,7 @@ class TorchvisionDetector(Network):
     """A detector of torchvision.
 
     Args:
-        module: Its ``transform`` is replaced, see :class:`Ready`.
+        module: Its ``transform`` is replaced while it runs, see :class:`Ready`, and its threshold lowered.
         *arguments: As of :class:`Network`. The preprocessing does what the module's own transform did, see
             :class:`Resized`.
         **settings: As of :class:`Network`.
@@ -89,26 +90,47 @@ class TorchvisionDetector(Network):
         super().__init__(module, *arguments, **settings)
         self._accepted = frozenset({_SIZES})
         self._ready = Ready(module.transform).eval()  # type: ignore[arg-type]
-        module.transform = self._ready
-        head: Any = module if hasattr(module, 'score_thresh') else module.roi_heads
-        self._head, self._own_thr = head, head.score_thresh
+        # Keypoint and mask detectors have theirs in the heads of regions.
+        self._head: Any = module if hasattr(module, 'score_thresh') else module.roi_heads
 
     def _predict(self, batch: Batch) -> tuple[Detections, ...] | None:
         assert isinstance(batch, NetworkBatch)
         sizes = batch.extras.get(_SIZES)
         self._ready.sizes = [] if sizes is None else [(height, width) for height, width in sizes.tolist()]
         self._ready.score_thr = self.score_thr
+        own_thr: float = self._head.score_thresh
         # What is asked for is not to be dropped on the way.
-        self._head.score_thresh = min(self._own_thr, self.score_thr)
-        return super()._predict(replace(batch, extras={}))
+        self._head.score_thresh = min(own_thr, self.score_thr)
+        self.model.transform = self._ready
+        try:
+            return super()._predict(replace(batch, extras={}))
+        finally:
+            self.model.transform = self._ready.own
+            self._head.score_thresh = own_thr
 
 
-def resized_inside(run: Run, module: nn.Module, preset: Callable[[Any], Tensor] | None) -> Preprocessing:
+def resizes_inside(module: nn.Module) -> bool:
+    """Whether a module is a detector as torchvision's are, with a ``GeneralizedRCNNTransform`` of its own."""
+    transform = module._modules.get('transform')
+    parts = ('resize', 'postprocess', 'image_mean', 'image_std', 'min_size')
+    head = module if hasattr(module, 'score_thresh') else getattr(module, 'roi_heads', None)
+    return all(hasattr(transform, part) for part in parts) and hasattr(head, 'score_thresh')
+
+
+def resized_inside(
+    run: Run,
+    module: nn.Module,
+    beside: ModuleType | None = None,
+    place: str = '',
+    preset: Callable[[Any], Tensor] | None = None,
+) -> Preprocessing:
     """What a detector's weights ask for and what it does itself; what a run declares stands in place of both.
 
     Args:
         run: The run. A function in it stands in place of what the weights ask for.
         module: The detector.
+        beside: See :func:`preprocessing_of`, like the next one.
+        place: What that is called in messages.
         preset: That of its weights, from a PIL image to a tensor of 0 to 1.
 
     Raises:
@@ -116,7 +138,7 @@ def resized_inside(run: Run, module: nn.Module, preset: Callable[[Any], Tensor] 
     """
     own: Any = module.transform
     if run.model.preprocess is not None:
-        given = preprocessing_of(run, module)
+        given = preprocessing_of(run, module, beside, place)
         return Preprocessing(Resized(lambda image: given.values(image)[0], own), name=given.name)
     if not any(run.asks(name) for name in ('input_size', 'resize', 'mean', 'std')):
         to_tensor = preset or _to_tensor

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
-from featmap import FeatMapInferencer
+from featmap import FeatMapInferencer, visualize
 from featmap.errors import CheckpointError, ConfigError, MissingPackageError
 
 pytestmark = pytest.mark.usefixtures('stand_ins')
@@ -179,6 +180,48 @@ def test_all_of_the_image_is_what_is_no_padding():
     assert found.masks.whole(1).mean() > 0.98
     assert len(opened.with_options(score_thr=0.5)(photo()).predictions.boxes) == 1
     assert len(opened(photo()).predictions.boxes) == 2
+
+
+@pytest.mark.parametrize('wrapped', [False, True])
+def test_a_detector_that_is_built_already_is_fed_as_one(wrapped):
+    from torchvision.models.detection.tiny import tiny_rcnn
+
+    image, named = photo(), vis('tiny_rcnn', score_thr=0.001)
+    wanted = named(image)
+    model = tiny_rcnn(weights_backbone=None)
+    transform = model.transform
+    given = nn.DataParallel(model) if wrapped else model
+    found = visualize(given, image, 'backbone', score_thr=0.001, device='cpu')
+    assert found.maps[0].geometry == wanted.maps[0].geometry
+    np.testing.assert_array_equal(found.maps[0].values, wanted.maps[0].values)
+    np.testing.assert_array_equal(found.predictions.boxes, wanted.predictions.boxes)
+    assert model.transform is transform
+    assert model.score_thresh == 0.05
+
+
+def test_a_detector_is_left_as_it_was_by_a_failure_too():
+    from torchvision.models.detection.tiny import tiny_rcnn
+
+    model = tiny_rcnn(weights_backbone=None)
+    transform = model.transform
+    handle = model.backbone.register_forward_hook(lambda *_: 1 / 0)
+    with pytest.raises(ConfigError, match='ZeroDivisionError'):
+        visualize(model, photo(), 'backbone', score_thr=0.001, device='cpu')
+    handle.remove()
+    assert model.transform is transform
+    assert model.score_thresh == 0.05
+
+
+def test_a_detector_that_a_factory_makes(tmp_path):
+    code = 'from torchvision.models.detection.tiny import TinyRCNN as make\n\n\ndef pre(image):\n    return to(image)\n'
+    to = 'import numpy, torch\n\n\ndef to(image):\n    return torch.tensor(numpy.array(image) / 255).permute(2, 0, 1)\n'
+    (tmp_path / 'mine.py').write_text(f'{to}\n\n{code}')
+    wanted = vis('tiny_rcnn').extractor.extract(photo())[0][0]
+    for options in ({}, {'preprocess': 'pre'}):
+        opened = FeatMapInferencer(f'{tmp_path}/mine.py:make', target_layers=['backbone'], device='cpu', **options)
+        found = opened.extractor.extract(photo())[0][0]
+        assert found.geometry.input_shape == (64, 96)
+        np.testing.assert_allclose(found.values, wanted.values, atol=1e-4)
 
 
 def test_a_batch_of_images():

@@ -9,8 +9,8 @@ from typing import Any
 from featmap.errors import ConfigError, first_line
 from featmap.models.device import pick_device
 from featmap.models.network import Network
-from featmap.models.outputs import OutputReader
-from featmap.models.reading import DECLARING, classes_of, preprocessing_of, weights_of
+from featmap.models.opening import network_of
+from featmap.models.reading import DECLARING, weights_of
 from featmap.models.source import ModelSource, Request
 from featmap.options import Run
 from featmap.registry import MODEL_SOURCES
@@ -57,15 +57,13 @@ class ExportedSource(ModelSource):
         size = _input_size(program, self.path)
         if size is not None:
             model.image_size = size  # type: ignore[assignment]  # where any model says it
-        return Network(
+        return network_of(
+            run,
             model,
-            preprocessing_of(run, model),
-            OutputReader(classes_of(run, model), score_thr=run.what.score_thr, asked=run.model.classes is not None),
             device=pick_device(run.model.device),
             checkpoint=weights_of(run, self.request),
             name=str(self.path),
             weights_name=str(self.path),
-            amp=run.model.amp,
         )
 
 

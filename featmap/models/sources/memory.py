@@ -7,8 +7,8 @@ from torch import nn
 
 from featmap.models.device import pick_device
 from featmap.models.network import Network
-from featmap.models.outputs import OutputReader
-from featmap.models.reading import DECLARING, classes_of, preprocessing_of, weights_of
+from featmap.models.opening import network_of
+from featmap.models.reading import DECLARING, weights_of
 from featmap.models.source import ModelSource
 from featmap.options import Run
 from featmap.registry import MODEL_SOURCES
@@ -25,14 +25,12 @@ class MemorySource(ModelSource):
         """The module with its preprocessing."""
         model = self.request.module
         assert model is not None
-        return Network(
+        return network_of(
+            run,
             model,
-            preprocessing_of(run, model),
-            OutputReader(classes_of(run, model), score_thr=run.what.score_thr, asked=run.model.classes is not None),
             device=_device_of(model) if run.model.device is None else pick_device(run.model.device),
             checkpoint=weights_of(run, self.request),
             name=type(model).__name__,
-            amp=run.model.amp,
         )
 
 

@@ -12,9 +12,9 @@ from featmap.errors import ConfigError, FeatMapError, first_line
 from featmap.models.device import pick_device
 from featmap.models.factories import attribute_of, import_place
 from featmap.models.network import Network
-from featmap.models.outputs import OutputReader
+from featmap.models.opening import network_of
 from featmap.models.overrides import as_dict
-from featmap.models.reading import DECLARING, classes_of, preprocessing_of, weights_of
+from featmap.models.reading import DECLARING, weights_of
 from featmap.models.source import ModelSource
 from featmap.options import Run
 from featmap.registry import MODEL_SOURCES
@@ -37,15 +37,15 @@ class OwnSource(ModelSource):
             torch.manual_seed(0)
             model = _made(attribute_of(module, factory, place), arguments, self.request.name)
         weights = weights_of(run, self.request)
-        return Network(
+        return network_of(
+            run,
             model,
-            preprocessing_of(run, model, module, place),
-            OutputReader(classes_of(run, model), score_thr=run.what.score_thr, asked=run.model.classes is not None),
             device=pick_device(run.model.device),
             checkpoint=weights,
             random_weights=weights is None,
             name=self.request.name,
-            amp=run.model.amp,
+            beside=module,
+            place=place,
         )
 
 

@@ -157,7 +157,7 @@ def _preprocessing(run: Run, model: nn.Module, weights: Any, task: str) -> Prepr
     """That of weights, with what the run asks of it otherwise."""
     preset = weights.transforms() if weights is not None else None
     if task == 'detection':
-        return resized_inside(run, model, preset)
+        return resized_inside(run, model, preset=preset)
     crop: Any = getattr(preset, 'crop_size', None)
     sides: Any = crop or getattr(preset, 'resize_size', None) or [224]
     mean, std = getattr(preset, 'mean', IMAGENET_MEAN), getattr(preset, 'std', IMAGENET_STD)
