@@ -17,7 +17,7 @@ from featmap.calibration import energy
 from featmap.errors import DrawError, LayerError, MissingOpError, OptionError
 from featmap.geometry import Cells, ImageGeometry, Query, Spot, check_query, spot_of
 from featmap.layers import Target, resolve
-from featmap.layouts import Map, maps_of
+from featmap.layouts import Map, check_extra_tokens, maps_of
 from featmap.meaning import Meaning
 from featmap.models.input_picture import InputPicture, InputPictures
 from featmap.models.protocol import AnyModel, Batch
@@ -182,6 +182,7 @@ class MapExtractor:
                     f'none of the {len(self.targets)} layers that the pattern matches ({names}, …) puts out a map; '
                     'match deeper ones, such as neck.*.* or neck.type:Conv2d'
                 )
+            check_extra_tokens(self.extra_tokens, maps)
             if not getattr(self.reducer, 'takes_spot', False):
                 check_answers(self.query, maps)
             return maps, detections[0] if detections else None

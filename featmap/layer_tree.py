@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 from torch import Tensor
@@ -18,7 +18,7 @@ from featmap.placement import Placement
 from featmap.recorder import ActivationRecorder
 from featmap.tokens import Tokens
 
-_Described = tuple[tuple[tuple[int, ...], ...], tuple[Cells, ...], tuple[Tokens | None, ...]]
+_Described = tuple[tuple[tuple[int, ...], ...], tuple[Cells, ...], tuple[Optional[Tokens], ...]]
 """Of each output its shape, its cells and its tokens."""
 
 

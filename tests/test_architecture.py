@@ -242,6 +242,46 @@ def test_files_are_short(path):
     assert len(path.read_text(encoding='utf-8').splitlines()) <= 320
 
 
+def unions_that_run(tree: ast.AST) -> list[int]:
+    """The lines of types with ``|`` that are no annotations, so that Python 3.9 evaluates them and fails."""
+    values = [node.value for node in ast.walk(tree) if isinstance(node, (ast.Assign, ast.Expr))]
+    inside = [node.slice for value in values for node in ast.walk(value) if isinstance(node, ast.Subscript)]
+    inside += [
+        node.args[1]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and getattr(node.func, 'id', '') == 'isinstance' and len(node.args) == 2
+    ]
+    unions = [node for each in inside for node in ast.walk(each) if isinstance(node, ast.BinOp)]
+    return sorted({node.lineno for node in unions if _is_of_types(node)})
+
+
+def _is_of_types(node: ast.BinOp) -> bool:
+    """Whether it joins a class or None by ``|``, and not numbers."""
+    sides = [getattr(side, 'id', getattr(side, 'value', '')) for side in (node.left, node.right)]
+    classes = any(side is None or (isinstance(side, str) and side[:1].isupper()) for side in sides)
+    return isinstance(node.op, ast.BitOr) and classes
+
+
+@pytest.mark.parametrize('path', MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_types_are_none_that_python_3_9_cannot_evaluate(path):
+    assert unions_that_run(ast.parse(path.read_text(encoding='utf-8'))) == []
+
+
+@pytest.mark.parametrize(
+    ('code', 'lines'),
+    [
+        ('A = tuple[B | None, ...]', [1]),
+        ('\nisinstance(x, B | C)', [2]),
+        ('a: tuple[B | None] = ()', []),
+        ('def f(a: B | None) -> B | C: ...', []),
+        ('flags = A | B', []),
+        ('x = y[a | b]', []),
+    ],
+)
+def test_the_reader_of_unions_sees(code, lines):
+    assert unions_that_run(ast.parse(code)) == lines
+
+
 def skipped_for_nothing(tree: ast.AST) -> list[int]:
     """The lines that skip a test without saying why, and where it does run."""
     kinds = ('skip', 'skipif', 'importorskip', 'xfail')

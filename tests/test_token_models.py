@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import featmap
-from featmap.errors import LayerError, SourceError
+from featmap.errors import LayerError, OptionError, SourceError
 from featmap.layer_tree import measure
 from featmap.layers import resolve
 from featmap.layouts import Map, maps_of
@@ -473,3 +473,9 @@ class TestWhatIsSaid:
         print_layers(layers, Console(file=stream, width=200))
         line = next(line for line in stream.getvalue().splitlines() if ' vit.block ' in line)
         assert '4×4×6 (tokens 4×6 of 27, 3 left out)' in line
+
+
+def test_extra_tokens_without_tokens_are_refused():
+    model = nn.Sequential(nn.Conv2d(3, 4, 8, 8))
+    with pytest.raises(OptionError, match=r'^extra_tokens=3 has no effect on 0: it goes with layers that put out'):
+        featmap.visualize(model, np.zeros((64, 64, 3), np.uint8), '0', input_size=64, extra_tokens=3, device='cpu')

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import featmap
-from featmap.errors import FeatMapError
+from featmap.errors import FeatMapError, OptionError
 
 IMAGE = np.zeros((40, 80, 3), np.uint8)
 
@@ -68,6 +68,11 @@ def test_what_a_function_does_can_be_declared(net):
 
 def test_several_images(net):
     assert len(featmap.visualize(net, [IMAGE, IMAGE], '0', input_size=32)) == 2
+
+
+def test_the_name_of_a_function_alone_is_in_no_file(net):
+    with pytest.raises(OptionError, match=r"^preprocess='mine': expected package\.module:function or"):
+        featmap.visualize(net, IMAGE, '0', preprocess='mine')
 
 
 def test_what_is_no_module():

@@ -11,10 +11,11 @@ from typing import Any
 
 from torch import Tensor
 
-from featmap.errors import LayerError
+from featmap.errors import LayerError, OptionError
 from featmap.geometry import is_regular
 from featmap.layouts.grids import EXTRA_TOKENS, Grid, Layout, fitting_grid, level_grids, token_grid
 from featmap.layouts.nested import Leaf, flatten
+from featmap.structures import FeatureMap
 from featmap.tokens import Tokens
 from featmap.wording import option as written
 
@@ -88,6 +89,20 @@ def maps_of(
         why = '; '.join(reasons[:3]) or 'all that it puts out is None'
         raise LayerError(f'{layer} puts out no feature map: {why}')
     return maps
+
+
+def check_extra_tokens(extra_tokens: int | None, maps: Sequence[FeatureMap]) -> None:
+    """Refuse a number of tokens before the cells where no map was made of tokens.
+
+    Raises:
+        OptionError: with what it goes with.
+    """
+    if extra_tokens is None or not maps or any(item.tokens for item in maps):
+        return
+    names = ', '.join(dict.fromkeys(item.layer for item in maps[:3]))
+    raise OptionError(
+        f'{written("extra_tokens", extra_tokens)} has no effect on {names}: it goes with layers that put out tokens'
+    )
 
 
 class _NoMapError(Exception):

@@ -115,7 +115,12 @@ def _function(given: str | Callable[..., Any], beside: ModuleType | None, place:
         return find_object(given)
     if '.' in given and not given.endswith('.py'):  # no name of one place has a dot in it
         return find_object(':'.join(given.rpartition('.')[::2]))
-    return find_object(f'{place}:{given}') if beside is None else attribute_of(beside, given, place)
+    if beside is None:
+        raise OptionError(
+            f'{written("preprocess", given)}: expected package.module:function or file.py:function, for this model '
+            'is of no file in which a name alone could be found'
+        )
+    return attribute_of(beside, given, place)
 
 
 def classes_of(run: Run, model: nn.Module) -> tuple[str, ...]:

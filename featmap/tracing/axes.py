@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Union
 
 from featmap.geometry import Place
 from featmap.geometry.places import AxisPlace
@@ -43,7 +44,7 @@ class Chain:
         return sum(count for count, _ in self.parts)
 
 
-Axis = tuple[Factor | Chain, ...]
+Axis = tuple[Union[Factor, Chain], ...]
 Axes = tuple[Axis, ...]
 
 

@@ -31,6 +31,11 @@ def test_no_boxes_are_none_and_not_something_else():
     assert (masked.count, len(masked.masks)) == ('0 instances', 0)
 
 
+@pytest.mark.parametrize('labels', [torch.ones(3, dtype=torch.long), ['dot'], None])
+def test_labels_that_are_of_other_boxes_are_of_no_known_kind(labels):
+    assert read(instances((0, 0, 9, 9), labels=labels)) is None
+
+
 @pytest.mark.parametrize(
     ('geometry', 'box', 'expected'),
     [

@@ -30,7 +30,10 @@ def instances_in(output: Any, count: int) -> list[Mapping[str, Tensor]] | None:
     for each in output:
         if not isinstance(each, Mapping) or not all(isinstance(each.get(key), Tensor) for key in ('boxes', 'scores')):
             return None
-        if each['boxes'].ndim != 2 or each['boxes'].shape[1] != 4 or each['scores'].shape != each['boxes'].shape[:1]:
+        if each['boxes'].ndim != 2 or each['boxes'].shape[1] != 4:
+            return None
+        beside = [each['scores'], *(each[key] for key in ('labels',) if key in each)]
+        if any(getattr(value, 'shape', None) != each['boxes'].shape[:1] for value in beside):
             return None
     return list(output)
 
