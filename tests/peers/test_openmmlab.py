@@ -42,7 +42,7 @@ def opened(name: str, options: dict[str, Any] | None = None, pattern: str = '', 
     vis = FeatMapInferencer(name, 'none', device='cpu', cfg_options=options, keep_features=True, **more)
     if not pattern:
         return vis
-    layers = [layer for layer, _ in vis.detector.model.named_modules() if re.fullmatch(pattern, layer)]
+    layers = [layer for layer, _ in vis.network.model.named_modules() if re.fullmatch(pattern, layer)]
     return FeatMapInferencer(
         name, 'none', device='cpu', cfg_options=options, keep_features=True, target_layers=layers, **more
     )
@@ -53,7 +53,7 @@ def plain_run(vis: FeatMapInferencer, path: Any, layers: list[str]) -> tuple[dic
     from mmcv.transforms import Compose
     from mmengine.registry import DefaultScope
 
-    config, model, found = vis.detector.config, vis.detector.model, []
+    config, model, found = vis.network.config, vis.network.model, []
     steps = [dict(step) for step in config.test_dataloader.dataset.pipeline]
     steps = [step for step in steps if not step['type'].startswith('LoadAnn')]
     with DefaultScope.overwrite_default_scope(config.default_scope):
@@ -78,12 +78,12 @@ def test_segmentors(name, image):
     pytest.importorskip('mmseg', reason='mmseg is not installed; runs in `make test-peers`')
     pattern, layout, count = SEGMENTORS[name]
     vis = opened(f'mmseg::{name}.py', SEG_SCALE if 'segformer' in name else PADDED, pattern)
-    mode = vis.detector.model.test_cfg.mode
-    vis.detector.model.test_cfg.mode = 'whole'
+    mode = vis.network.model.test_cfg.mode
+    vis.network.model.test_cfg.mode = 'whole'
     layers = [target.name for target in vis.extractor.targets]
     assert len(layers) == count
     plain, result = plain_run(vis, image[1], layers)
-    vis.detector.model.test_cfg.mode = mode
+    vis.network.model.test_cfg.mode = mode
     assert_equal_to_plain(vis, image[0], plain, layout)
 
     found = vis(image[0]).predictions
@@ -92,7 +92,7 @@ def test_segmentors(name, image):
     names = found.classes
     expected = np.where(expected == names.index('background'), -1, expected) if 'background' in names else expected
     assert (numbers == expected).mean() > 0.999
-    assert len(found.palette) == len(found.classes) == vis.detector.model.num_classes
+    assert len(found.palette) == len(found.classes) == vis.network.model.num_classes
 
     assert_placed(vis, (151, 211), (60, 90), 40)
 
@@ -112,7 +112,7 @@ def test_classifiers(name, image):
     vis = opened(f'mmpretrain::{name}', None, pattern)
     layers = [target.name for target in vis.extractor.targets]
     assert len(layers) == count
-    declared, preprocessor = vis.detector.config.data_preprocessor, vis.detector.model.data_preprocessor
+    declared, preprocessor = vis.network.config.data_preprocessor, vis.network.model.data_preprocessor
     assert preprocessor.mean.flatten().tolist() == pytest.approx(declared['mean'])
     assert preprocessor.to_rgb is declared['to_rgb']
     plain, result = plain_run(vis, image[1], layers)
