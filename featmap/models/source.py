@@ -7,6 +7,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from mimetypes import guess_type
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
@@ -172,6 +173,7 @@ def _split(text: str) -> tuple[str, str]:
     if (
         _DOTTED.fullmatch(text)
         and not text.endswith(_CONFIGS)
+        and guess_type(text)[0] is None  # a path of an image
         and not Path(text).exists()
         and _is_module(text.partition('.')[0])
     ):
