@@ -17,6 +17,7 @@ import numpy as np
 from featmap.errors import GeometryError
 from featmap.geometry.image import ImageGeometry
 from featmap.geometry.lines import FEW, Line, Reach, assembled, bounds, channels, largest_block, samples
+from featmap.geometry.mirrored import unmirrored
 from featmap.geometry.probes import TILT, as_grey, asymmetric_probe, plain_images, ramp_planes
 from featmap.geometry.vertices import measure_by_vertices
 
@@ -251,8 +252,8 @@ def _fit(content: _Content, ways: Sequence[np.ndarray], image_shape: tuple[int, 
     # The three would add up to one way from black to white, were nothing rounded to one side.
     rounded = _by_lines(ways[0] / 4 + ways[1] / 4 + ways[2] / 2 - 0.5, content.seen)
     rows, columns = Reach(*content.rows, image_shape[0]), Reach(*content.columns, image_shape[1])
-    x = _fit_axis((ways[0] - rounded) * columns.extent, u, v, content.seen, columns)
-    y = _fit_axis((ways[1] - rounded) * rows.extent, v, u, content.seen, rows)
+    x, columns = _fit_reach((ways[0] - rounded) * columns.extent, u, v, content.seen, columns)
+    y, rows = _fit_reach((ways[1] - rounded) * rows.extent, v, u, content.seen, rows)
     geometry = assembled((content.shape[-2], content.shape[-1]), (x, columns), (y, rows))
     return Measurement(geometry, max(x.residual, y.residual))
 
@@ -263,6 +264,19 @@ def _by_lines(values: np.ndarray, seen: np.ndarray) -> np.ndarray:
     counts = [np.maximum(seen.sum(axis=axis, keepdims=True), 1) for axis in (0, 1)]
     columns, rows = (kept.sum(axis=axis, keepdims=True) / count for axis, count in enumerate(counts))
     return columns + rows - kept.sum() / max(seen.sum(), 1)
+
+
+def _fit_reach(
+    position: np.ndarray, along: np.ndarray, across: np.ndarray, seen: np.ndarray, reach: Reach
+) -> tuple[Line, Reach]:
+    """As :func:`_fit_axis`, and where the image itself lies: a border may be its reflection."""
+    axis = int(along.shape[0] == 1)
+    counts = seen.sum(axis=1 - axis)
+    means = np.where(seen, position, 0).sum(axis=1 - axis)[counts > 0] / counts[counts > 0]
+    image = unmirrored(means, along.ravel()[counts > 0], reach)
+    if image is not None:
+        reach, seen = image, seen & (along > image.first) & (along < image.last)
+    return _fit_axis(position, along, across, seen, reach), reach
 
 
 def _fit_axis(position: np.ndarray, along: np.ndarray, across: np.ndarray, seen: np.ndarray, reach: Reach) -> Line:

@@ -7,8 +7,8 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from mimetypes import guess_type
 from importlib import import_module
+from mimetypes import guess_type
 from pathlib import Path
 from typing import Any, ClassVar
 
