@@ -81,6 +81,60 @@ def test_a_mirrored_map_is_refused_and_drawn_where_it_is_put_back(size, there, b
     assert peak(Turned(there, back), 'behind', size) == pytest.approx(DOT, abs=2)
 
 
+def snake(x):
+    x = x.clone()
+    x[:, :, 1::2] = x[:, :, 1::2].flip(-1)
+    return x
+
+
+@SIZES
+@pytest.mark.parametrize(
+    'order',
+    [
+        lambda x: x.index_select(3, torch.arange(x.shape[3] - 1, -1, -1)),
+        lambda x: x[..., torch.arange(x.shape[3] - 1, -1, -1)],
+        lambda x: x[:, :, torch.arange(x.shape[2]).roll(3)],
+        snake,
+    ],
+)
+def test_rows_or_columns_in_another_order(size, order):
+    for back in (None, order):
+        with pytest.raises(LayerError, match='put its rows or columns in another order'):
+            peak(Turned(order, back), 'inside', size)
+
+
+def test_rows_that_are_picked_in_their_order_are_no_other_order():
+    assert peak(Turned(lambda x: x[:, :, torch.arange(x.shape[2])]), 'inside', (32, 64)) == pytest.approx(DOT, abs=2)
+
+
+def test_channels_in_another_order():
+    assert peak(Turned(lambda x: x[:, [2, 1, 0]]), 'inside', (32, 64)) == pytest.approx(DOT, abs=2)
+    assert peak(Turned(lambda x: x.index_select(1, torch.tensor([2, 0, 1]))), 'inside', (32, 64)) == pytest.approx(
+        DOT, abs=2
+    )
+
+
+class ByColumns(nn.Module):
+    """A transformer's tokens, one column after the other, maybe with a class token before them."""
+
+    def __init__(self, before):
+        super().__init__()
+        self.before = before
+        self.patches, self.block = nn.Conv2d(3, 2, 8, 8), nn.Identity()
+        nn.init.constant_(self.patches.weight, 1)
+
+    def forward(self, x):
+        tokens = self.patches(x).permute(0, 3, 2, 1).flatten(1, 2)
+        return self.block(torch.cat([tokens.new_zeros(1, 1, 2), tokens], 1) if self.before else tokens)
+
+
+@SIZES
+def test_tokens_one_column_after_the_other(size):
+    assert peak(ByColumns(False), 'block', size) == pytest.approx(DOT, abs=4.1)
+    with pytest.raises(LayerError, match='in an unknown order'):
+        peak(ByColumns(True), 'block', size)
+
+
 def test_a_quarter_turn():
     with pytest.raises(LayerError, match='turned against the image'):
         peak(Turned(lambda x: x.rot90(1, (2, 3))), 'inside', (48, 48))

@@ -181,6 +181,14 @@ def _in_order(axis: Axis, place: Place) -> Grid | None:
     return Grid((shape[0], shape[1]), 0, order)
 
 
+def is_out_of_order(axis: Axis, place: Place | None) -> bool:
+    """Whether an axis holds all cells of a grid, and not one row after the other."""
+    if place is None or not axis or not all(map(_of, axis)):
+        return False
+    grid = _in_order(axis, place)
+    return grid is not None and grid.order is not None
+
+
 def _grids(tokens: Chain) -> tuple[Grid, ...]:
     starts = [sum(count for count, _ in tokens.parts[:number]) for number in range(len(tokens.parts))]
     return tuple(Grid(place.grid, start) for (_, place), start in zip(tokens.parts, starts) if place)

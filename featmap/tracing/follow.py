@@ -18,6 +18,7 @@ from featmap.tracing.axes import (
     factors_of,
     folded,
     holds_cells,
+    is_out_of_order,
     others_on,
     plain,
     whole_of,
@@ -223,6 +224,8 @@ def _joined(
         whole = whole_of(axis, place) if axes is not None and place is not None else {}
         if len(axis) == 1 and isinstance(axis[0], Chain):
             parts.extend(axis[0].parts)
+        elif is_out_of_order(axis, place):
+            return others_on(shape, along), None
         elif len(whole) == 2 and place is not None:
             parts.append((extent_of(axis), place.each(AxisPlace.resized, (whole['rows'], whole['columns']))))
         else:

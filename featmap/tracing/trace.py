@@ -33,7 +33,7 @@ from featmap.tracing.rules import (
     tensors_in,
     windowed,
 )
-from featmap.tracing.turns import arithmetic, put_turn, turn_after, turn_of
+from featmap.tracing.turns import arithmetic, put_turn, turn_after, turn_of, written_into
 
 
 class PlaceTrace(TorchFunctionMode):
@@ -75,6 +75,8 @@ class PlaceTrace(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
+        if getattr(func, '__name__', '') == '__setitem__':
+            written_into(args[0], args[2])
         if getattr(func, '__name__', '') == '__iter__':  # q, k, v = qkv
             result = list(result)
             self._hand_on(func, args, kwargs, result)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from featmap.geometry import Place
@@ -23,21 +24,25 @@ class Turn:
         rows: Whether it is upside down.
         columns: Whether left and right are exchanged.
         quarters: By how many quarters it is turned, 0 to 3.
+        mixed: Whether its rows or columns are in another order, or some of them mirrored.
     """
 
     rows: bool = False
     columns: bool = False
     quarters: int = 0
+    mixed: bool = False
 
     @property
     def reason(self) -> str:
         """Why it is not drawn; empty where it stands as the image does."""
         if self == _NONE:
             return ''
+        if self.mixed:
+            return 'the model itself has put its rows or columns in another order'
         return f'it is {"turned" if self.quarters else "mirrored"} against the image by the model itself'
 
 
-_NONE = Turn()
+_NONE, _MIXED = Turn(), Turn(mixed=True)
 
 
 def turn_of(tensor: Tensor) -> Turn:
@@ -56,8 +61,10 @@ def put_turn(tensor: Tensor, turn: Turn) -> None:
 def turn_after(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], sources: Iterable[Tensor]) -> Turn:
     """The turn of what an operation makes of these; of several that stand differently it is that of the image."""
     turns = {turn_of(source) for source in sources}
-    turn = turns.pop() if len(turns) == 1 else _NONE
-    if name not in ('flip', 'rot90') or not args or not isinstance(args[0], Tensor):
+    turn = turns.pop() if len(turns) == 1 else _MIXED if _MIXED in turns else _NONE
+    if _reorders(name, args, kwargs):
+        return _MIXED
+    if turn == _MIXED or name not in ('flip', 'rot90') or not args or not isinstance(args[0], Tensor):
         return turn
     axes = _rows_and_columns(args[0])
     if axes is None:
@@ -70,6 +77,43 @@ def turn_after(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], source
     dims = tuple(dim % args[0].ndim for dim in kwargs.get('dims', args[2] if len(args) > 2 else (0, 1)))
     sign = {axes: 1, axes[::-1]: -1}.get(dims, 0)
     return Turn(turn.rows, turn.columns, (turn.quarters + sign * count) % 4)
+
+
+def written_into(target: Any, value: Any) -> None:
+    """After ``target[…] = value``: a map that has been given a part that stands otherwise."""
+    if isinstance(target, Tensor) and isinstance(value, Tensor) and turn_of(value) != turn_of(target):
+        put_turn(target, _MIXED)
+
+
+def _reorders(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether an operation picks all rows or columns of a map by their numbers, in another order."""
+    if name not in ('index_select', '__getitem__') or not args or not isinstance(args[0], Tensor):
+        return False
+    axes = _rows_and_columns(args[0])
+    if axes is None:
+        return False
+    picked: dict[int, Any] = {}
+    if name == 'index_select':
+        dim, index = (kwargs.get(each, args[n] if len(args) > n else None) for n, each in ((1, 'dim'), (2, 'index')))
+        if isinstance(dim, int):  # and no name
+            picked[dim % args[0].ndim] = index
+    else:
+        key = tuple(each for each in (args[1] if isinstance(args[1], tuple) else (args[1],)) if each is not None)
+        if any(each is Ellipsis for each in key):
+            at = next(number for number, each in enumerate(key) if each is Ellipsis)
+            key = (*key[:at], *(slice(None),) * (args[0].ndim - len(key) + 1), *key[at + 1 :])
+        picked = dict(enumerate(key))
+    return any(_is_another_order(picked.get(axis), int(args[0].shape[axis])) for axis in axes)
+
+
+def _is_another_order(index: Any, extent: int) -> bool:
+    if isinstance(index, list) and all(isinstance(each, int) for each in index):
+        index = torch.tensor(index)
+    if not isinstance(index, Tensor):
+        return False
+    if index.ndim != 1 or index.dtype == torch.bool or len(index) != extent:
+        return False
+    return bool((index.diff() < 0).any())
 
 
 def arithmetic(
