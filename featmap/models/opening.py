@@ -9,6 +9,8 @@ from torch import nn
 
 from featmap.models.bare import unwrapped
 from featmap.models.checkpoint import Checkpoint
+from featmap.models.huggingface.modules import ModelClass
+from featmap.models.huggingface.network import TransformersNetwork, is_of_transformers, reader_of
 from featmap.models.network import Network
 from featmap.models.outputs import OutputReader
 from featmap.models.preprocessing import Preprocessing
@@ -33,7 +35,8 @@ def network_of(
 
     Args:
         run: The run.
-        model: The module. A detector of torchvision is told by its transform, and fed as one.
+        model: The module. A detector of torchvision is told by its transform, and fed as one; a model of transformers
+            by its config, which names classes.
         device: As for :class:`Network`, like the next four.
         checkpoint: Weights to put into it.
         name: What it is called.
@@ -49,10 +52,15 @@ def network_of(
     # A network input that is ready went through no transform, and is not measured.
     inside = resizes_inside(model) and not isinstance(run.model.preprocess, Preprocessing)
     make, feed = (TorchvisionDetector, resized_inside) if inside else (Network, preprocessing_of)
+    if is_of_transformers(model):
+        make, reader = TransformersNetwork, reader_of(run, model, ModelClass(type(model), model.config))
+    else:
+        classes = classes_of(run, model)
+        reader = OutputReader(classes, score_thr=run.what.score_thr, asked=run.model.classes is not None)
     return make(
         model,
         feed(run, model, beside, place),
-        OutputReader(classes_of(run, model), score_thr=run.what.score_thr, asked=run.model.classes is not None),
+        reader,
         device=device,
         checkpoint=checkpoint,
         random_weights=random_weights,

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from featmap import FeatMapInferencer
+from featmap import FeatMapInferencer, visualize
 from featmap.errors import CheckpointError, ConfigError, FeatMapError, FeatMapWarning, MissingPackageError
 
 pytestmark = pytest.mark.usefixtures('stand_ins')
@@ -153,6 +153,25 @@ def test_embeddings_are_interpolated_only_for_another_size(tmp_path):
     other = vis(tmp_path, input_size=(48, 40))
     assert other.extractor.extract(IMAGE)[0][0].shape == (8, 6, 5)
     assert other.model.interpolated is True
+
+
+def test_a_module_that_is_built_already_is_read_by_its_config():
+    import transformers
+
+    names = dict(enumerate(('cat', 'dog', 'boat')))
+    torch.manual_seed(0)
+    model = transformers.ViTForImageClassification(transformers.ViTConfig(id2label=names))
+    size = 2 * model.config.image_size  # to which its embeddings are interpolated
+    found = visualize(model, IMAGE, 'patches', input_size=size, device='cpu').predictions
+    assert found.classes == ('cat', 'dog', 'boat')
+    assert len(found.classification) == 3
+    detr = transformers.DetrForObjectDetection(transformers.DetrConfig(id2label=names, use_pretrained_backbone=False))
+    given = {'preprocess': transformers.image_processing.DetrImageProcessor(), 'target_layers': 'patches'}
+    wanted = vis('detr', model_args={'id2label': names}).extractor.extract(IMAGE)[1]
+    found = FeatMapInferencer(model=detr, device='cpu', **given).extractor.extract(IMAGE)[1]
+    np.testing.assert_allclose(found.boxes, wanted.boxes, atol=1)
+    np.testing.assert_allclose(found.scores, wanted.scores, atol=1e-4)
+    assert found.class_name(2) == 'boat'
 
 
 @pytest.mark.parametrize('no_object', [True, False])

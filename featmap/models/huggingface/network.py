@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from featmap.models.bare import arguments_of
+from featmap.models.huggingface.modules import IMAGES, ModelClass
 from featmap.models.network import Network, NetworkBatch
+from featmap.models.outputs import OutputReader
 from featmap.models.protocol import Batch
-from featmap.models.reading import own_input_size
+from featmap.models.reading import classes_of, own_input_size
+from featmap.options import Run
 from featmap.structures import Detections
 
 _INTERPOLATE = 'interpolate_pos_encoding'
@@ -32,6 +36,22 @@ class TransformersNetwork(Network):
         if mask is not None and isinstance(boxes, Tensor) and not bool(mask.all()):
             output = {**output, 'pred_boxes': boxes * _shares(mask).to(boxes)}
         return super()._read(output, batch)
+
+
+def reader_of(run: Run, model: nn.Module, found: ModelClass) -> OutputReader:
+    """What reads a model's output: with the names of its config, where a run gives no others."""
+    return OutputReader(
+        classes_of(run, model) or found.classes,
+        score_thr=run.what.score_thr,
+        task=found.task,
+        count=found.config.num_labels if found.task == 'detection' else 0,
+    )
+
+
+def is_of_transformers(model: nn.Module) -> bool:
+    """Whether a module is built from a config of transformers, and takes images."""
+    config = getattr(model, 'config', None)
+    return hasattr(config, 'model_type') and hasattr(config, 'id2label') and IMAGES in arguments_of(model)
 
 
 def _shares(mask: Tensor) -> Tensor:

@@ -7,13 +7,12 @@ from featmap.models.checkpoint import Checkpoint
 from featmap.models.device import pick_device
 from featmap.models.huggingface.configs import Place, find_place, read_config
 from featmap.models.huggingface.modules import IMAGES, build, class_of, quiet
-from featmap.models.huggingface.network import TransformersNetwork
+from featmap.models.huggingface.network import TransformersNetwork, reader_of
 from featmap.models.huggingface.processors import preprocessing_by_processor
 from featmap.models.huggingface.weights import weights_in
 from featmap.models.libraries import PRETRAINED, import_library, is_word
-from featmap.models.outputs import OutputReader
 from featmap.models.overrides import as_dict
-from featmap.models.reading import DECLARING, classes_of, weights_of
+from featmap.models.reading import DECLARING, weights_of
 from featmap.models.source import ModelSource
 from featmap.options import Run
 from featmap.registry import MODEL_SOURCES
@@ -52,12 +51,7 @@ class TransformersSource(ModelSource):
         return TransformersNetwork(
             model,
             preprocessing,
-            OutputReader(
-                classes_of(run, model) or found.classes,
-                score_thr=run.what.score_thr,
-                task=found.task,
-                count=found.config.num_labels if found.task == 'detection' else 0,
-            ),
+            reader_of(run, model, found),
             device=pick_device(run.model.device),
             checkpoint=weights,
             random_weights=weights is None,
