@@ -50,7 +50,8 @@ def choose(model: AnyModel, extra_tokens: int | None = None) -> Default:
     found = backbone_of(model.model)
     if found is None:
         if next(model.model.children(), None) is None:
-            raise LayerError(f'{type(model.model).__name__} has no layers inside that could be drawn')
+            kind = type(model.model).__name__
+            raise LayerError(f'{kind} has no layers inside that could be drawn; nn.Sequential(model) has it for one')
         layers, missing = measure(model, None, extra_tokens=extra_tokens)
         found = default_layers(layers)
         if found is None:

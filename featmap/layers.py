@@ -92,8 +92,13 @@ def resolve(model: nn.Module, names: str | nn.Module | Sequence[str | nn.Module]
 
 
 def _name_of(model: nn.Module, module: nn.Module) -> str:
+    if module is model:
+        raise LayerError(
+            f'the given {type(module).__name__} is the model itself: expected one of its modules; '
+            'nn.Sequential(model) has it for one'
+        )
     for name, each in model.named_modules():
-        if each is module and name:
+        if each is module:
             return name
     raise LayerError(
         f'the given {type(module).__name__} is no part of the model: expected one of its modules, or a name'

@@ -189,6 +189,11 @@ def test_a_module_stands_where_its_name_could(model):
     assert [target.name for target in resolve(model, model.backbone.stem)] == ['backbone.stem']
     with pytest.raises(LayerError, match=r'the given Linear is no part of the model'):
         resolve(model, [nn.Linear(1, 1)])
+    with pytest.raises(
+        LayerError, match=r'is the model itself: expected one of its modules; nn\.Sequential\(model\) has'
+    ):
+        resolve(model, [model])
+    assert [target.name for target in resolve(nn.Sequential(model), [model])] == ['0']
 
 
 def test_a_part_of_what_is_asked_for_as_a_whole_adds_nothing(model):
