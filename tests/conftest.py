@@ -49,6 +49,14 @@ class Outcome:
         return lines[0]
 
 
+@pytest.fixture(autouse=True, scope='session')
+def small_images_as_they_are():
+    """Panels of small images have their size here, so that pixels can be worked out by hand."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('featmap.geometry.view.SMALL', 0)
+        yield
+
+
 @pytest.fixture
 def run(capfd, monkeypatch, tmp_path):
     """Run the command in this process, in an empty folder: ``run(IMG, CONFIG, CHECKPOINT, *options)``."""

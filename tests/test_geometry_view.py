@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from featmap.geometry import ImageGeometry, View
+from featmap.geometry import view as view_module
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
 
@@ -29,6 +30,26 @@ def test_the_size_of_the_panel(image_shape, longest, window, shape):
     view = View.of(image_shape, longest, window)
     assert view.shape == shape
     assert view.is_whole == (window is None)
+
+
+@pytest.mark.parametrize(
+    ('image_shape', 'longest', 'shape'),
+    [
+        ((32, 32), 1280, (256, 256)),
+        ((28, 20), 1280, (280, 200)),
+        ((1, 1), 1280, (256, 256)),
+        ((100, 127), 1280, (300, 381)),
+        ((100, 128), 1280, (100, 128)),
+        ((32, 32), 100, (100, 100)),
+        ((32, 32), None, (32, 32)),
+    ],
+)
+def test_a_small_image_is_enlarged(monkeypatch, image_shape, longest, shape):
+    monkeypatch.setattr(view_module, 'SMALL', 128)
+    view = View.of(image_shape, longest)
+    assert view.shape == shape
+    assert view.is_whole
+    assert view_module.View.of((64, 64), 1280, (0, 0, 8, 8)).shape == (640, 640)
 
 
 def test_an_image_that_fits_is_itself():

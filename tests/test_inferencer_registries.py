@@ -13,7 +13,7 @@ import torch
 from mmengine.registry import DefaultScope
 from PIL import Image
 
-from featmap.errors import OptionError
+from featmap.errors import DrawError, OptionError
 from featmap.inferencer import FeatMapInferencer
 from featmap.recorder import ActivationRecorder
 from featmap.reducers import Reducer
@@ -106,7 +106,7 @@ class TestReducers:
 
         register(REDUCERS, 'fail', fail)
         inferencer = build(channel_reduction='fail')
-        with pytest.raises(ZeroDivisionError, match='mine'):
+        with pytest.raises(DrawError, match='the reducer fail failed: ZeroDivisionError: mine'):
             inferencer(IMAGE)
         assert hooks(inferencer.model) == 0
         assert inferencer.extractor._batch is None

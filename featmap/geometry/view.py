@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 _LEAST_CROP = 640  # pixels; a crop of a small image is worth looking at too
+SMALL = 128
+"""Pixels of the longer side: shorter images are enlarged, or nothing could be seen in their panels."""
+_LEAST_WHOLE = 256  # what they are enlarged to
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,9 @@ class View:
     ) -> View:
         """The whole image, or a window of it, on a panel of at most ``longest`` pixels.
 
-        The whole image is never enlarged. A window is, to the length that the whole image would have, or 640 pixels
-        where that is more, so that small things can be seen.
+        The whole image is not enlarged, unless it is shorter than 128 pixels: then by a whole factor, to 256 or more. A
+        window is, to the length that the whole image would have, or 640 pixels where that is more, so that small things
+        can be seen.
 
         Args:
             image_shape: Height and width of the original.
@@ -48,6 +53,8 @@ class View:
         length = min(max(height, width), longest)
         if part != (height, width):
             length = min(max(length, _LEAST_CROP), longest)
+        elif length < SMALL:
+            length = min(length * math.ceil(_LEAST_WHOLE / length), longest)
         factor = length / max(part)
         shape = (max(round(part[0] * factor), 1), max(round(part[1] * factor), 1))
         return cls((height, width), (left, top, right, bottom), shape)

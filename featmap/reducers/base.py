@@ -212,7 +212,8 @@ def reduce(
     except FeatMapError:
         raise
     except Exception as error:
-        name = getattr(reducer, '__name__', type(reducer).__name__)
+        own = getattr(reducer, 'func', reducer)  # of a function that is registered with arguments
+        name = getattr(own, '__name__', type(own).__name__)
         raise DrawError(f'the reducer {name} failed: {type(error).__name__}: {first_line(error)}') from error
     if isinstance(value, Tensor):
         planes = value[None] if value.ndim == 2 else value

@@ -21,7 +21,18 @@ DETECTOR = (str(CONFIG), str(CHECKPOINT))
 
 
 def test_a_picture_goes_through_a_pipe(tmp_path, photo):
-    command = [sys.executable, str(SCRIPT), '-', *DETECTOR, '--target-layers', 'neck[0]', '--out-file', '-']
+    command = [
+        sys.executable,
+        str(SCRIPT),
+        '-',
+        *DETECTOR,
+        '--target-layers',
+        'neck[0]',
+        '--out-file',
+        '-',
+        '--panel-size',
+        'full',
+    ]
     done = subprocess.run(
         [*command, '--save-maps', 'maps.npz'], input=photo.read_bytes(), capture_output=True, cwd=tmp_path, check=False
     )
@@ -36,7 +47,7 @@ def test_a_picture_goes_through_a_pipe(tmp_path, photo):
     with pytest.raises(SourceError, match='it cannot be read again: give the image'):  # and not wait for standard input
         saved.draw()
 
-    expected = FeatMapInferencer(*DETECTOR, device='cpu', target_layers=['neck[0]'])(photo)
+    expected = FeatMapInferencer(*DETECTOR, device='cpu', target_layers=['neck[0]'], panel_size='full')(photo)
     assert drawn.shape[2] == 3
     panel = expected.rendering.panels[1]
     rows, columns = slice(panel.y, panel.y + panel.height), slice(panel.x, panel.x + panel.width)
