@@ -101,7 +101,7 @@ def run(net: nn.Module, shape: tuple[int, int], names: list[str], extra: int | N
         found.append({record.target.name: record.value for record in recorder.records})
     assert hooks(net) == 0
     for name, items in found[0].items():
-        for (cells, item), (later_cells, later) in zip(items, found[1][name], strict=True):
+        for (cells, item), (later_cells, later) in zip(items, found[1][name]):
             assert (cells, item.path, item.tokens) == (later_cells, later.path, later.tokens)
             assert torch.equal(item.features, later.features)
         assert all(cells.known for cells, _ in items), name

@@ -82,9 +82,19 @@ def test_a_module_that_may_not_be_moved():
         put_on(Fixed(), torch.device('cpu'))
 
 
+def _convolves_halves():
+    try:
+        nn.Conv2d(1, 1, 1).half()(torch.zeros(1, 1, 1, 1, dtype=torch.float16))
+    except RuntimeError:
+        return False
+    return True
+
+
 @pytest.mark.parametrize('kind', [torch.float64, torch.bfloat16, torch.float16])
 def test_the_input_has_the_type_of_the_weights(kind):
     model = net()
+    if kind == torch.float16 and not _convolves_halves():
+        pytest.skip('this PyTorch has no convolution in half precision on a CPU; runs in make test')
     wanted = plain(model)
     assert type_of(model.to(kind)) == kind
     np.testing.assert_allclose(values(model), wanted, atol=0.02)
