@@ -25,7 +25,7 @@ from featmap.singles import Singles
 from featmap.structures import Detections, FeatureMap, Rendering, check_drawable
 
 _PLANES_A_PAGE, _LARGE_PLANES = 64, 32  # the most in a picture, and the most that are as large as elsewhere
-_PAGE_PANEL, _LEAST_PANEL = 320, 224  # pixels of the longer side; of a map of more planes than
+_PAGE_PANEL, _LEAST_PANEL = 320, 192  # pixels of the longer side; of a map of more planes than
 _MOST_PLANES = 512
 
 
@@ -162,7 +162,7 @@ class MapDrawer:
         """As :meth:`draw_maps`, but a map of many planes gets pages of its own, with small panels.
 
         Many are more than a page holds, which is what the arrangement has places for, else 64; or more than 32, where
-        no panel size is set. Panels are then up to 320 pixels, of over 512 planes 224. The other maps, if any, share
+        no panel size is set. Panels are then up to 320 pixels, of over 512 planes 192. The other maps, if any, share
         the first page. Several pages are drawn one by one, as they are asked for.
         """
         self._check(image, maps, detections)
