@@ -67,6 +67,8 @@ def test_columns_before_rows(size, layer, back):
     ('there', 'back', 'reason'),
     [
         (lambda x: x.flip(-1), lambda x: x.flip(-1), 'mirrored'),
+        (lambda x: x.roll(8, -1), lambda x: x.roll(-4, -1), 'rolled round its edges'),
+        (lambda x: x.roll((8, -6), dims=(2, 3)), lambda x: torch.roll(x, (-4, 3), (2, 3)), 'rolled round its edges'),
         (lambda x: x.flip(2, 3), lambda x: torch.flip(x, dims=[-2, -1]), 'mirrored'),
         (lambda x: torch.flip(x, (2,)), lambda x: x.flip([2]), 'mirrored'),
         (lambda x: x.permute(0, 2, 3, 1).flip(2).permute(0, 3, 1, 2), lambda x: x.flip(3), 'mirrored'),

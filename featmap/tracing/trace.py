@@ -99,7 +99,7 @@ class PlaceTrace(TorchFunctionMode):
         place = place_of(value)
         layout = read(axes_of(value), place, value.shape)
         if reason := turn_of(value).reason:
-            return Layout(turned=reason)
+            return Layout(windows=layout.windows if layout else None, turned=reason)
         if layout is not None or place is None or value.ndim != 3 or axes_of(value) is not None:
             return layout
         # By the numbers: extra tokens stand before the cells.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -25,12 +25,14 @@ class Turn:
         columns: Whether left and right are exchanged.
         quarters: By how many quarters it is turned, 0 to 3.
         mixed: Whether its rows or columns are in another order, or some of them mirrored.
+        shift: By how many pixels of the input, down and to the right, it is rolled round its edges.
     """
 
     rows: bool = False
     columns: bool = False
     quarters: int = 0
     mixed: bool = False
+    shift: tuple[float, float] = (0.0, 0.0)
 
     @property
     def reason(self) -> str:
@@ -39,7 +41,8 @@ class Turn:
             return ''
         if self.mixed:
             return 'the model itself has put its rows or columns in another order'
-        return f'it is {"turned" if self.quarters else "mirrored"} against the image by the model itself'
+        how = 'rolled round its edges' if any(self.shift) else 'turned' if self.quarters else 'mirrored'
+        return f'it is {how} against the image by the model itself'
 
 
 _NONE, _MIXED = Turn(), Turn(mixed=True)
@@ -64,19 +67,37 @@ def turn_after(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], source
     turn = turns.pop() if len(turns) == 1 else _MIXED if _MIXED in turns else _NONE
     if _reorders(name, args, kwargs):
         return _MIXED
-    if turn == _MIXED or name not in ('flip', 'rot90') or not args or not isinstance(args[0], Tensor):
+    if turn == _MIXED or name not in ('flip', 'rot90', 'roll') or not args or not isinstance(args[0], Tensor):
         return turn
     axes = _rows_and_columns(args[0])
     if axes is None:
         return turn
+    if name == 'roll':
+        return _rolled(turn, args, kwargs, axes)
     if name == 'flip':
         dims = kwargs.get('dims', args[1] if len(args) == 2 else args[1:])
         at = {dim % args[0].ndim for dim in (dims if isinstance(dims, (tuple, list)) else (dims,))}
-        return Turn(turn.rows ^ (axes[0] in at), turn.columns ^ (axes[1] in at), turn.quarters)
+        return replace(turn, rows=turn.rows ^ (axes[0] in at), columns=turn.columns ^ (axes[1] in at))
     count = kwargs.get('k', args[1] if len(args) > 1 else 1)
     dims = tuple(dim % args[0].ndim for dim in kwargs.get('dims', args[2] if len(args) > 2 else (0, 1)))
     sign = {axes: 1, axes[::-1]: -1}.get(dims, 0)
-    return Turn(turn.rows, turn.columns, (turn.quarters + sign * count) % 4)
+    return replace(turn, quarters=(turn.quarters + sign * count) % 4)
+
+
+def _rolled(turn: Turn, args: Sequence[Any], kwargs: Mapping[str, Any], axes: tuple[int, int]) -> Turn:
+    """The turn after ``roll``, which windows that are shifted undo once they have been looked at."""
+    shifts, dims = (kwargs.get(each, args[n] if len(args) > n else None) for n, each in ((1, 'shifts'), (2, 'dims')))
+    if dims is None or dims == ():
+        return _MIXED  # of all numbers in a row
+    by = dict(zip(*(each if isinstance(each, (tuple, list)) else (each,) for each in (dims, shifts))))
+    by = {dim % args[0].ndim: shift for dim, shift in by.items()}
+    place = place_of(args[0])
+    steps = (1.0, 1.0) if place is None else place.stride
+    rows, columns = (
+        round((before + by.get(axis, 0) * step) % (int(args[0].shape[axis]) * step), 3)
+        for before, axis, step in zip(turn.shift, axes, steps)
+    )
+    return replace(turn, shift=(rows, columns))
 
 
 def written_into(target: Any, value: Any) -> None:
