@@ -43,12 +43,13 @@ def test_loading_and_drawing_need_no_detector_packages(path, tmp_path):
     Image.fromarray(PICTURE).save(tmp_path / 'p.png')
     save_maps(path, a_record(a_map(), location='p.png'))
     code = (
-        'import sys; from featmap.storage import load_maps; print(load_maps("maps.npz").draw().image.sum(), '
+        'import sys; from featmap.storage import load_maps; '
+        'print(load_maps("maps.npz").draw(panel_size="full").image.sum(), '
         '[name for name in ("mmdet", "mmyolo", "mmcv") if name in sys.modules])'
     )
     command = [sys.executable, '-c', f'import sys; sys.path.insert(0, {str(ROOT)!r}); {code}']
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
-    assert done.stdout.strip() == f'{a_record(a_map()).draw(PICTURE).image.sum()} []'
+    assert done.stdout.strip() == f'{a_record(a_map()).draw(PICTURE, panel_size="full").image.sum()} []'
 
 
 def broken_at(monkeypatch, ending: str, error: BaseException) -> None:

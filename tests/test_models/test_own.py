@@ -51,10 +51,11 @@ def nothing():
 def nets(tmp_path, monkeypatch):
     (tmp_path / 'nets.py').write_text(NETS)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'path', list(sys.path))
     before = set(sys.modules)
     yield tmp_path / 'nets.py'
     for name in set(sys.modules) - before:
-        if name.startswith('featmap_own_'):
+        if name.startswith('featmap_own_') or name == 'nets':
             del sys.modules[name]
 
 
