@@ -269,3 +269,19 @@ def test_what_gives_no_array_is_told():
         measure(lambda image: image.transpose(2, 0, 1)[None], (20, 30))
     with pytest.raises(GeometryError, match=r'such as image\.shape\[:2\]'):
         measure(lambda image: image.transpose(2, 0, 1), (20, 30, 3))
+
+
+@pytest.mark.parametrize('image_shape', [(640, 1024), (1080, 1920), (427, 640)])
+@pytest.mark.parametrize('factor', [2, 4])
+def test_averages_that_are_rounded_once_more(image_shape, factor):
+    """What is averaged over blocks and rounded again rounded the edges of 1024 pixels off by 1.3 of them."""
+    rows, columns = (side // factor for side in image_shape)
+
+    def preprocess(image):
+        return cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA).transpose(2, 0, 1)
+
+    geometry = measure(preprocess, image_shape).geometry
+    height, width = image_shape
+    for (x, y), (column, row) in (((0, 0), (0, 0)), ((width, height), (columns, rows))):
+        found = geometry.to_input(x, y)
+        assert found == pytest.approx((column, row), abs=0.5 / factor)

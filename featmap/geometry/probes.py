@@ -11,7 +11,7 @@ TILT = 1 / 3, 1 / 2
 BOWL = 0.4, 0.6
 """How far bowls rise from edge to edge, down and across; unlike, or a turn of a square would be taken for a flip."""
 
-_TURNS = 193, 146  # in 256ths: the most even sequence of points in a plane, Roberts' R2
+_TURNS = 24, 15  # from top to bottom and from left to right
 _TOP = 255 * 256
 
 
@@ -81,5 +81,11 @@ def _levels(extent: int) -> np.ndarray:
 
 
 def _turns(height: int, width: int) -> np.ndarray:
-    """What is added before the fraction is cut off, in 256ths, so that it rounds up as often as the fraction says."""
-    return (np.arange(height) * _TURNS[0]).astype(np.uint8)[:, None] + (np.arange(width) * _TURNS[1]).astype(np.uint8)
+    """What is added before the fraction is cut off, in 256ths, so that it rounds up as often as the fraction says.
+
+    Slow enough for the mean of a few pixels, which a resize rounds once more, to differ from the next one's.
+    """
+    down, across = (
+        (np.arange(extent) * (times * 256) // extent).astype(np.uint8) for extent, times in zip((height, width), _TURNS)
+    )
+    return down[:, None] + across
