@@ -11,6 +11,7 @@ TILT = 1 / 3, 1 / 2
 BOWL = 0.4, 0.6
 """How far bowls rise from edge to edge, down and across; unlike, or a turn of a square would be taken for a flip."""
 
+_QUICK_TURNS = 193, 146  # in 256ths: the most even sequence of points in a plane, Roberts' R2
 _TURNS = 24, 15  # from top to bottom and from left to right
 _TOP = 255 * 256
 
@@ -31,7 +32,7 @@ def asymmetric_probe(image_shape: tuple[int, int]) -> np.ndarray:
 
     It is a plane that rises by the shares :data:`TILT` of the way from black to white.
     """
-    across, down, _ = ramp_planes(image_shape)
+    across, down, _ = _ramps(image_shape, _quick_turns(*image_shape))
     return as_grey(across // 2 + down // 3)
 
 
@@ -53,7 +54,7 @@ def bowl_images(image_shape: tuple[int, int], window: tuple[float, ...]) -> Iter
             for axis, (extent, end) in enumerate(zip((width, height), ends))
         )
         levels = (BOWL[1] * across + BOWL[0] * down[:, None]) * _TOP
-        yield as_grey(((levels.astype(np.uint16) + _turns(height, width)) >> 8).astype(np.uint8))
+        yield as_grey(((levels.astype(np.uint16) + _quick_turns(height, width)) >> 8).astype(np.uint8))
 
 
 def plain_images(image_shape: tuple[int, int]) -> Iterator[np.ndarray]:
@@ -64,9 +65,12 @@ def plain_images(image_shape: tuple[int, int]) -> Iterator[np.ndarray]:
 
 def ramp_planes(image_shape: tuple[int, int]) -> list[np.ndarray]:
     """Ramps in x, in y and against both: each (H, W) uint8."""
+    return _ramps(image_shape, _turns(*image_shape))
+
+
+def _ramps(image_shape: tuple[int, int], turns: np.ndarray) -> list[np.ndarray]:
     height, width = image_shape
     across, down = _levels(width), _levels(height)[:, None]
-    turns = _turns(height, width)
     return [((levels + turns) >> 8).astype(np.uint8) for levels in (across, down, _TOP - (across // 2 + down // 2))]
 
 
@@ -78,6 +82,12 @@ def as_grey(plane: np.ndarray) -> np.ndarray:
 def _levels(extent: int) -> np.ndarray:
     """A ramp of (extent,) grey levels from dark to bright, in 256ths: uint16."""
     return np.round((np.arange(extent) + 0.5) / extent * _TOP).astype(np.uint16)
+
+
+def _quick_turns(height: int, width: int) -> np.ndarray:
+    """As :func:`_turns`, spread evenly over any few pixels, for windows of which a slow turn would pass half."""
+    down, across = ((np.arange(extent) * step).astype(np.uint8) for extent, step in zip((height, width), _QUICK_TURNS))
+    return down[:, None] + across
 
 
 def _turns(height: int, width: int) -> np.ndarray:

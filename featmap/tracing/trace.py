@@ -9,7 +9,6 @@ trail, and the next rooms fall back to what other maps of the same size say, and
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -62,14 +61,10 @@ class PlaceTrace(TorchFunctionMode):
             if _is_foreign_convolution(module):
                 self._handles.append(module.register_forward_hook(self._convolved))
         super().__enter__()
-        if not _single_keys_are_seen():
-            Tensor.__getitem__ = self._indexed  # type: ignore[method-assign, assignment]
         return self
 
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
-        if '__getitem__' in vars(Tensor):
-            del Tensor.__getitem__  # the one beneath is that of PyTorch's own base
         for handle in self._handles:
             handle.remove()
         self._handles = []
@@ -145,19 +140,6 @@ class PlaceTrace(TorchFunctionMode):
                 place = made if axes is None or (made is not None and place and made.grid == place.grid) else place
             put(output, place, axes)
 
-    @property
-    def _indexed(self) -> Callable[[Tensor, Any], Tensor]:
-        """Indexing by a single key, of which PyTorch before 2.2 says nothing to who follows."""
-        original = Tensor.__getitem__
-
-        def __getitem__(tensor: Tensor, key: Any) -> Tensor:  # noqa: N807  # the name is what others are told of
-            result = original(tensor, key)
-            if not isinstance(key, (tuple, list, Tensor)):
-                self._hand_on(original, (tensor, key), {}, result)
-            return result
-
-        return __getitem__
-
     def _convolved(self, module: nn.Module, inputs: Any, output: Any) -> None:
         """A convolution of an extension, whose inside is not seen."""
         if inputs and isinstance(inputs[0], Tensor) and isinstance(output, Tensor) and output.ndim == 4:
@@ -174,19 +156,3 @@ def _is_foreign_convolution(module: nn.Module) -> bool:
     weight = module._parameters.get('weight')  # blocks show the settings of a convolution within, but have no weight
     known = weight is not None and weight.ndim == 4 and all(isinstance(each, (int, tuple)) for each in settings)
     return known and not isinstance(module, nn.modules.conv._ConvNd)
-
-
-@lru_cache(maxsize=1)
-def _single_keys_are_seen() -> bool:
-    """Whether PyTorch tells of ``x[0]``, as it does of ``x[0, 0]``."""
-    seen = []
-
-    class Listener(TorchFunctionMode):
-        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            seen.append(func)
-            return func(*args, **(kwargs or {}))
-
-    row = torch.zeros(1)
-    with Listener():
-        row[0]
-    return bool(seen)
