@@ -96,9 +96,14 @@ class WeightReport:
         return '; '.join([counts, *parts])
 
 
+def is_word(checkpoint: str | Path | None, word: str) -> bool:
+    """Whether a checkpoint is a word, and not a file of that name."""
+    return checkpoint is not None and str(checkpoint).lower() == word and not Path(checkpoint).exists()
+
+
 def is_none(checkpoint: str | Path | None) -> bool:
     """Whether random weights are asked for: None, or the word none where there is no file of that name."""
-    return checkpoint is None or (str(checkpoint).lower() == 'none' and not Path(checkpoint).exists())
+    return checkpoint is None or is_word(checkpoint, 'none')
 
 
 def load_checkpoint(path_or_url: str | Path, trust: bool = False) -> Checkpoint:

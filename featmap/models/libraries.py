@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -71,11 +70,6 @@ def built(make: Callable[..., Any], arguments: Mapping[str, Any], name: str, hin
                 raise missing_package(missing, f"the model '{name}'") from error
             said = f'{name} cannot be built: {type(error).__name__}: {first_line(error)}'
             raise ConfigError(f'{said}; {hint}' if hint else said) from error
-
-
-def is_word(checkpoint: str | Path | None, word: str) -> bool:
-    """Whether a checkpoint is a word, and not a file of that name."""
-    return checkpoint is not None and str(checkpoint).lower() == word and not Path(checkpoint).exists()
 
 
 def preprocessing_like(

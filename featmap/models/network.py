@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from featmap.errors import ConfigError, FeatMapError, SourceError, first_line
+from featmap.errors import ConfigError, SourceError, first_line
 from featmap.models.bare import arguments_of, named_input, needed_by, put_on, type_of, unwrapped
 from featmap.models.checkpoint import Checkpoint, apply_weights
 from featmap.models.outputs import OutputReader
@@ -105,26 +104,19 @@ class Network(AnyModel):
         extras = {name: torch.cat([item.extras[name] for item in items]).to(self.device) for name in names}
         return NetworkBatch(self._laid_out(inputs, contiguous), tuple(item.geometry for item in items), extras)
 
-    def predict(
-        self, batch: Batch, recorder: AbstractContextManager[Any] | None = None
-    ) -> tuple[Detections, ...] | None:
-        """As of any model; an error of the forward, which is anyone's code, says what it was given."""
-        try:
-            return super().predict(batch, recorder)
-        except FeatMapError:
-            raise
-        except Exception as error:
-            size = '×'.join(map(str, batch.inputs.shape[1:]))
-            wanted = needed_by(self.model, (*self._settings, *getattr(batch, 'extras', ())))
-            hint = (
-                f'its forward takes {", ".join(wanted)}: wrap it into a module whose forward takes the image alone'
-                if len(wanted) > 1
-                else f'{written("input_size")} and {written("preprocess")} say what it is given'
-            )
-            raise ConfigError(
-                f'{type(self.model).__name__} cannot take an input of {size}: {type(error).__name__}: '
-                f'{first_line(error)}; {hint}'
-            ) from error
+    def _explained(self, error: Exception, batch: Batch) -> ConfigError:
+        """An error of the forward, which is anyone's code, with what it was given."""
+        size = '×'.join(map(str, batch.inputs.shape[1:]))
+        wanted = needed_by(self.model, (*self._settings, *getattr(batch, 'extras', ())))
+        hint = (
+            f'its forward takes {", ".join(wanted)}: wrap it into a module whose forward takes the image alone'
+            if len(wanted) > 1
+            else f'{written("input_size")} and {written("preprocess")} say what it is given'
+        )
+        return ConfigError(
+            f'{type(self.model).__name__} cannot take an input of {size}: {type(error).__name__}: '
+            f'{first_line(error)}; {hint}'
+        )
 
     def _predict(self, batch: Batch) -> tuple[Detections, ...] | None:
         assert isinstance(batch, NetworkBatch)

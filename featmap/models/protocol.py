@@ -115,7 +115,22 @@ class AnyModel(ABC):
                 take the default memory layout, as one that calls ``view`` on its input, the forward is run again and
                 the recorder entered anew; one around this call would see both runs.
         """
-        recorder = nullcontext() if recorder is None else recorder
+        try:
+            return self._in_any_layout(batch, nullcontext() if recorder is None else recorder)
+        except FeatMapError:
+            raise
+        except Exception as error:
+            told = self._explained(error, batch)
+            if told is None:
+                raise
+            raise told from error
+
+    def _explained(self, error: Exception, batch: Batch) -> FeatMapError | None:
+        """What an error of the forward is for who runs the model; None where it speaks for itself."""
+        return None
+
+    def _in_any_layout(self, batch: Batch, recorder: AbstractContextManager[Any]) -> tuple[Detections, ...] | None:
+        """One forward, or a second one where a layer cannot take the faster memory layout."""
         if batch.inputs.is_contiguous():
             return self._recorded(batch, recorder)
         try:

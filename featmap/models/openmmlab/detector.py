@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -173,23 +173,17 @@ class Detector(AnyModel):
         """What the outputs of its heads mean."""
         return Meanings(self.model, self.classes)
 
-    def predict(
-        self, batch: Batch, recorder: AbstractContextManager[Any] | None = None
-    ) -> tuple[Detections, ...] | None:
-        """As of any model; where a segmentor cannot take the size of an input the error says what to do."""
-        try:
-            return super().predict(batch, recorder)
-        except FeatMapError:
-            raise
-        except (AssertionError, RuntimeError, ValueError) as error:
-            if not is_segmentor(self.model) or isinstance(error, torch.cuda.OutOfMemoryError):
-                raise
-            rows, columns = batch.input_shape
-            name = type(getattr(self.model, 'backbone', self.model)).__name__
-            raise ConfigError(
-                f'{name} cannot take an input of {columns}x{rows}: {type(error).__name__}: {first_line(error)}; '
-                f'{remedy(self._window)} ({written("cfg_options")})'
-            ) from error
+    def _explained(self, error: Exception, batch: Batch) -> ConfigError | None:
+        """Where a segmentor cannot take the size of an input, what to do."""
+        about_size = isinstance(error, (AssertionError, RuntimeError, ValueError))
+        if not about_size or not is_segmentor(self.model) or isinstance(error, torch.cuda.OutOfMemoryError):
+            return None
+        rows, columns = batch.input_shape
+        name = type(getattr(self.model, 'backbone', self.model)).__name__
+        return ConfigError(
+            f'{name} cannot take an input of {columns}x{rows}: {type(error).__name__}: {first_line(error)}; '
+            f'{remedy(self._window)} ({written("cfg_options")})'
+        )
 
     def _predict(self, batch: Batch) -> tuple[Detections, ...] | None:
         assert isinstance(batch, DetectorBatch)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from featmap.errors import ConfigError
-from featmap.models.checkpoint import Checkpoint
+from featmap.models.checkpoint import Checkpoint, is_word
 from featmap.models.device import pick_device
 from featmap.models.huggingface.configs import Place, find_place, read_config
 from featmap.models.huggingface.modules import IMAGES, build, class_of, quiet
 from featmap.models.huggingface.network import TransformersNetwork, reader_of
 from featmap.models.huggingface.processors import preprocessing_by_processor
 from featmap.models.huggingface.weights import weights_in
-from featmap.models.libraries import PRETRAINED, import_library, is_word
+from featmap.models.libraries import PRETRAINED, import_library
 from featmap.models.overrides import as_dict
 from featmap.models.reading import DECLARING, weights_of
 from featmap.models.source import ModelSource

@@ -11,9 +11,9 @@ from typing import Any
 from torch import nn
 
 from featmap.errors import ConfigError, nearest
-from featmap.models.checkpoint import Checkpoint
+from featmap.models.checkpoint import Checkpoint, is_word
 from featmap.models.device import pick_device
-from featmap.models.libraries import PRETRAINED, built, import_library, is_word, preprocessing_like
+from featmap.models.libraries import PRETRAINED, built, import_library, preprocessing_like
 from featmap.models.network import Network
 from featmap.models.outputs import OutputReader
 from featmap.models.overrides import as_dict

@@ -11,9 +11,9 @@ from torch import nn
 
 from featmap.download import is_url
 from featmap.errors import CheckpointError, ConfigError, nearest
-from featmap.models.checkpoint import Checkpoint, is_none
+from featmap.models.checkpoint import Checkpoint, is_none, is_word
 from featmap.models.device import pick_device
-from featmap.models.libraries import PRETRAINED, built, import_library, is_word, preprocessing_like
+from featmap.models.libraries import PRETRAINED, built, import_library, preprocessing_like
 from featmap.models.network import Network
 from featmap.models.outputs import OutputReader
 from featmap.models.overrides import as_dict
