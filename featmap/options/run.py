@@ -10,13 +10,14 @@ from typing import Any
 
 from featmap.errors import OptionError, nearest
 from featmap.options.declare import Option, options_in
+from featmap.options.explain import ASKING, WITHOUT, Explain
 from featmap.options.groups import Inputs, Look, Output, Scale, What
 from featmap.options.model import Model
 from featmap.wording import on_command_line
 from featmap.wording import option as written
 
 GROUPS: Mapping[str, type] = {
-    'inputs': Inputs, 'what': What, 'look': Look, 'scale': Scale, 'output': Output, 'model': Model,
+    'inputs': Inputs, 'what': What, 'explain': Explain, 'look': Look, 'scale': Scale, 'output': Output, 'model': Model,
 }  # fmt: skip
 OPTIONS: Mapping[str, Option] = {
     name: item for group, holder in GROUPS.items() for name, item in options_in(group, holder).items()
@@ -39,6 +40,7 @@ class Run:
     Attributes:
         inputs: What is looked at.
         what: What is drawn.
+        explain: What is explained in its place, if anything.
         look: How it looks.
         scale: What the colours stand for.
         output: Where it goes.
@@ -48,6 +50,7 @@ class Run:
 
     inputs: Inputs = field(default_factory=Inputs)
     what: What = field(default_factory=What)
+    explain: Explain = field(default_factory=Explain)
     look: Look = field(default_factory=Look)
     scale: Scale = field(default_factory=Scale)
     output: Output = field(default_factory=Output)
@@ -94,6 +97,11 @@ class Run:
         """The value of an option."""
         return getattr(getattr(self, OPTIONS[name].group), name)
 
+    @property
+    def explains(self) -> bool:
+        """Whether something is explained, rather than feature maps drawn."""
+        return self.explain.asked
+
     def asks(self, name: str) -> bool:
         """Whether an option says anything: 0 does, but not None, False or no value at all."""
         value = self[name]
@@ -129,6 +137,8 @@ class Run:
                 if name in self.given - _PREVIEW:
                     said = written(name, False) if self[name] is False else written(name)
                     raise OptionError(f'{said} has no effect with {written("preview_model")}, which draws nothing')
+        if self.explains:
+            self._check_explained()
         for name, item in OPTIONS.items():
             if name in self.given and self.asks(name):
                 for rule in item.rules:
@@ -143,6 +153,16 @@ class Run:
                     f'{written("topk", self.what.topk)}: give more rows or columns, or fewer channels'
                 )
         return self
+
+    def _check_explained(self) -> None:
+        """Refuse what is about feature maps, where they are not what is drawn."""
+        asking = written(next(name for name in ASKING if self.asks(name)))
+        for name in WITHOUT:
+            value = self[name]
+            idle = value == OPTIONS[name].default and (not value or value is True)
+            if name in self.given and not idle:
+                said = written(name, value) if value is False else written(name)
+                raise OptionError(f'{said} is for feature maps, and has no effect with {asking}')
 
 
 def _typed(values: Mapping[str, Any], place: str) -> dict[str, Any]:
