@@ -49,6 +49,7 @@ FLOORS = [
     ['ground_truth'],
     ['decoding'],
     ['reading'],
+    ['targets'],
     ['sources'],
     ['images'],
     ['writing'],
