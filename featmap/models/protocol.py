@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from featmap.errors import FeatMapError
+from featmap.answers import Answers, RawLayer
+from featmap.errors import ConfigError, FeatMapError
 from featmap.geometry import ImageGeometry
 from featmap.meaning import Meanings
 from featmap.models.checkpoint import WeightReport
+from featmap.models.differentiable import frozen
 from featmap.models.modes import evaluating, uncompiled
 from featmap.structures import Detections
 
 # The words of PyTorch and of extensions where a tensor does not lie in memory as a layer wants it.
 _LAYOUT = re.compile('contiguous|stride', re.IGNORECASE)
+
+_Found = TypeVar('_Found')
 
 BLANK = np.full((480, 640, 3), 127, np.uint8)
 """An image with nothing on it."""
@@ -43,6 +48,10 @@ class Batch:
     def input_shape(self) -> tuple[int, int]:
         """Height and width of the network input."""
         return int(self.inputs.shape[-2]), int(self.inputs.shape[-1])
+
+    def repeated(self, inputs: Tensor) -> Batch:
+        """The first image of this batch in other forms, (B, C, H, W): all lie as it does."""
+        return replace(self, inputs=inputs, geometries=self.geometries[:1] * len(inputs))
 
 
 class AnyModel(ABC):
@@ -115,8 +124,39 @@ class AnyModel(ABC):
                 take the default memory layout, as one that calls ``view`` on its input, the forward is run again and
                 the recorder entered anew; one around this call would see both runs.
         """
+        return self._run(self._predict, batch, recorder)
+
+    def respond(
+        self, batch: Batch, recorder: AbstractContextManager[Any] | None = None, raw: float | None = None
+    ) -> tuple[Answers, ...] | None:
+        """Run the model as :meth:`predict` does; what it answers stays joined to the graph, where gradients are on.
+
+        Parameters take no part in the graph, and are left as they were.
+
+        Args:
+            batch: The images.
+            recorder: As for :meth:`predict`.
+            raw: Every prediction of a higher score than this, before anything is suppressed; None for the final answer.
+
+        Raises:
+            ConfigError: where the model's answers are not joined to what they come from.
+        """
+        with frozen(self.model):
+            return self._run(partial(self._respond, raw=raw), batch, recorder)
+
+    def _respond(self, batch: Batch, raw: float | None) -> tuple[Answers, ...]:
+        """One forward, in the caller's grad mode."""
+        raise ConfigError(f'{type(self).__name__} cannot be explained: it has no answers that can be differentiated')
+
+    def raw_layers(self) -> list[RawLayer]:
+        """The layers that put out raw predictions, where that is known."""
+        return []
+
+    def _run(
+        self, forward: Callable[[Any], _Found], batch: Batch, recorder: AbstractContextManager[Any] | None
+    ) -> _Found | None:
         try:
-            return self._in_any_layout(batch, nullcontext() if recorder is None else recorder)
+            return self._in_any_layout(forward, batch, nullcontext() if recorder is None else recorder)
         except FeatMapError:
             raise
         except Exception as error:
@@ -129,23 +169,27 @@ class AnyModel(ABC):
         """What an error of the forward is for who runs the model; None where it speaks for itself."""
         return None
 
-    def _in_any_layout(self, batch: Batch, recorder: AbstractContextManager[Any]) -> tuple[Detections, ...] | None:
+    def _in_any_layout(
+        self, forward: Callable[[Any], _Found], batch: Batch, recorder: AbstractContextManager[Any]
+    ) -> _Found | None:
         """One forward, or a second one where a layer cannot take the faster memory layout."""
         if batch.inputs.is_contiguous():
-            return self._recorded(batch, recorder)
+            return self._recorded(forward, batch, recorder)
         try:
             # A copy: the forward may write into it before it comes to the layer that cannot take it.
-            return self._recorded(replace(batch, inputs=batch.inputs.clone()), recorder)
+            return self._recorded(forward, replace(batch, inputs=batch.inputs.clone()), recorder)
         except (RuntimeError, ValueError, AssertionError, FeatMapError) as error:
             if not _is_about_layout(error):
                 raise
-        found = self._recorded(replace(batch, inputs=batch.inputs.contiguous()), recorder)
+        found = self._recorded(forward, replace(batch, inputs=batch.inputs.contiguous()), recorder)
         self._channels_last = False
         return found
 
-    def _recorded(self, batch: Batch, recorder: AbstractContextManager[Any]) -> tuple[Detections, ...] | None:
+    def _recorded(
+        self, forward: Callable[[Any], _Found], batch: Batch, recorder: AbstractContextManager[Any]
+    ) -> _Found | None:
         with evaluating(self.model), uncompiled(), recorder:
-            return self._predict(batch)
+            return forward(batch)
         return None
 
     def _laid_out(self, inputs: Tensor, contiguous: bool) -> Tensor:

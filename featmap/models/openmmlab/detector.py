@@ -15,11 +15,14 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
-from torch import nn
+from torch import Tensor, nn
 
+from featmap.answers import Answers
 from featmap.errors import ConfigError, FeatMapError, FeatMapWarning, OptionError, SourceError, first_line
 from featmap.models.checkpoint import apply_weights, load_checkpoint
 from featmap.models.device import pick_device
+from featmap.models.differentiable import joined
+from featmap.models.openmmlab.answering import answers_of
 from featmap.models.openmmlab.build import build_model, class_names, class_palette, import_scopes, scope_of
 from featmap.models.openmmlab.config import load_config
 from featmap.models.openmmlab.fused_norms import FusedNorms
@@ -32,6 +35,7 @@ from featmap.models.openmmlab.precision import FullPrecision
 from featmap.models.openmmlab.predictions import Reader
 from featmap.models.openmmlab.segmentors import SegmentorPlace, is_segmentor, remedy, whole_images, window_of
 from featmap.models.openmmlab.thresholds import own_score_threshold, raised_score_threshold
+from featmap.models.openmmlab.unsuppressed import unsuppressed
 from featmap.models.packages import missing_name, missing_package
 from featmap.models.protocol import AnyModel, Batch
 from featmap.structures import Detections
@@ -47,6 +51,18 @@ class DetectorBatch(Batch):
 
     data_samples: list[Any]
     places: tuple[ImagePlace, ...]
+
+    def repeated(self, inputs: Tensor) -> DetectorBatch:
+        """The first image in other forms; each has a data sample of its own, which heads write into."""
+        count = len(inputs)
+        samples = [self.data_samples[0].clone() for _ in range(count)]
+        return replace(
+            self,
+            inputs=inputs,
+            geometries=self.geometries[:1] * count,
+            data_samples=samples,
+            places=self.places[:1] * count,
+        )
 
 
 class Detector(AnyModel):
@@ -187,21 +203,34 @@ class Detector(AnyModel):
 
     def _predict(self, batch: Batch) -> tuple[Detections, ...] | None:
         assert isinstance(batch, DetectorBatch)
+        with torch.no_grad(), raised_score_threshold(self.model, self.score_thr):
+            samples = self._samples(batch)
+        if not self._has_head:
+            return None
+        reader = replace(self._reader, score_thr=self.score_thr)
+        return tuple(reader.read(sample, place) for sample, place in zip(samples, batch.places))
+
+    def _respond(self, batch: Batch, raw: float | None) -> tuple[Answers, ...]:
+        assert isinstance(batch, DetectorBatch)
+        limits = raised_score_threshold(self.model, self.score_thr) if raw is None else unsuppressed(self.model, raw)
+        with limits, joined(self.model, 'predict_by_feat'):
+            samples = self._samples(batch)
+        reader = replace(self._reader, score_thr=self.score_thr)
+        return tuple(answers_of(*each, reader, raw is not None) for each in zip(samples, batch.places))
+
+    @property
+    def _has_head(self) -> bool:
+        return getattr(self.model, 'head', self) is not None  # of mmpretrain's, backbones can stand alone
+
+    def _samples(self, batch: DetectorBatch) -> list[Any]:
         scope = DefaultScope.overwrite_default_scope(self._scope)
         fused = self._norms.active() if self._norms else nullcontext()
         decoding = self._decoding.active() if self._decoding else nullcontext()
-        threshold = raised_score_threshold(self.model, self.score_thr)
-        whole = whole_images(self.model)
-        has_head = getattr(self.model, 'head', self) is not None  # of mmpretrain's, backbones can stand alone
-        with torch.no_grad(), self._autocast(), scope, fused, decoding, threshold, whole:
+        with self._autocast(), scope, fused, decoding, whole_images(self.model):
             try:
-                samples = self.model(batch.inputs, batch.data_samples, mode='predict' if has_head else 'tensor')
+                return self.model(batch.inputs, batch.data_samples, mode='predict' if self._has_head else 'tensor')
             except ModuleNotFoundError as error:  # some of mmdet's heads import what they need only here
                 name = missing_name(error)
                 if name is None:
                     raise
                 raise missing_package(name, 'the forward') from error
-        if not has_head:
-            return None
-        reader = replace(self._reader, score_thr=self.score_thr)
-        return tuple(reader.read(sample, place) for sample, place in zip(samples, batch.places))

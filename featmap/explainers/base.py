@@ -1,0 +1,86 @@
+"""What an explainer has to be: a method that says which part of an image made a model answer as it did."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from featmap.geometry import Cells
+
+if TYPE_CHECKING:
+    from featmap.asked import Asked
+    from featmap.targets import Chosen
+
+GROUPS = (
+    'element-wise gradient',
+    'channel-weighted gradient',
+    'input gradient',
+    'perturbation',
+    'attention',
+    'baseline',
+)
+
+
+@dataclass(frozen=True)
+class Heat:
+    """How much each cell of a map had to do with an answer.
+
+    Attributes:
+        values: (h, w) float32, 0 or more.
+        cells: How the cells lie in the network input.
+        layer: Which layer's cells they are; empty for the network input itself.
+        shape: (C, h, w) of what they were made of.
+        note: What has to be known of the values, such as ``2,000 masks, converged to 0.98``.
+    """
+
+    values: Tensor
+    cells: Cells
+    layer: str = ''
+    shape: tuple[int, int, int] | None = None
+    note: str = ''
+
+
+class Explainer(ABC):  # noqa: B024 each kind has another question to answer
+    """A method, registered in EXPLAINERS under its name; arguments of its own have defaults.
+
+    Attributes:
+        name: What it is registered as.
+        group: One of :data:`GROUPS`.
+        class_agnostic: Whether it shows the same whatever is explained.
+    """
+
+    name: ClassVar[str] = ''
+    group: ClassVar[str] = ''
+    class_agnostic: ClassVar[bool] = False
+
+
+class MapExplainer(Explainer):
+    """Makes the heat of one layer's map out of the map and of the gradient of what is explained."""
+
+    @abstractmethod
+    def explain(self, features: Tensor, gradient: Tensor) -> Tensor:
+        """(C, h, w) features and gradient, float32 without a graph, to (h, w); what is below 0 is cut off later."""
+
+    def heat(self, features: Tensor, gradient: Tensor) -> Tensor:
+        """As :meth:`explain`, of any type and with a graph or without: (h, w) float32 from 0 up."""
+        with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
+            return self.explain(features.detach().float(), gradient.detach().float()).clamp(min=0)
+
+
+class AskingExplainer(Explainer):
+    """Asks the model about changed forms of the image; what is asked serves all targets."""
+
+    @abstractmethod
+    def explain(self, asked: Asked, chosen: Sequence[Chosen], layers: Sequence[Any] = ()) -> list[list[Heat]]:
+        """For each of the targets its heats: one on the network input, or one for each of the layers.
+
+        Args:
+            asked: The image and the model.
+            chosen: What is explained, each with ``measure(answers)``.
+            layers: Layers, resolved :class:`featmap.layers.Target`, where the method works on layers.
+        """

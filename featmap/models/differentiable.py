@@ -1,0 +1,77 @@
+"""What keeps post-processing from being differentiated, set aside for as long as a forward runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+_DETACHING = (torch.Tensor.detach, torch.detach)
+
+
+class _Joined(TorchFunctionMode):
+    """Keeps what is computed inside joined to the graph, whatever detaches it or writes into one of several views.
+
+    A head detaches its outputs before it decodes them, for nobody needed a gradient there. And PyTorch lets nobody
+    write into the outputs of ``unbind``, ``split`` and the like, which share their memory.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func in _DETACHING:
+            return args[0].clone()
+        result = func(*args, **(kwargs or {}))
+        if type(result) in (tuple, list) and any(isinstance(each, Tensor) and each._is_view() for each in result):
+            return type(result)(each.clone() if isinstance(each, Tensor) else each for each in result)
+        return result
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """No gradients of parameters inside: the graph is of activations alone."""
+    learning = [each for each in module.parameters() if each.requires_grad]
+    try:
+        for each in learning:
+            each.requires_grad_(False)
+        yield
+    finally:
+        for each in learning:
+            each.requires_grad_(True)
+
+
+@contextmanager
+def joined(module: nn.Module, method: str) -> Iterator[None]:
+    """Inside, what the method of this name of any part of a module puts out is joined to what it is given.
+
+    Nothing is changed where gradients are off.
+    """
+    if not torch.is_grad_enabled():
+        yield
+        return
+    parts = [part for part in module.modules() if callable(getattr(part, method, None))]
+    before = [vars(part).get(method) for part in parts]
+    try:
+        for part in parts:
+            setattr(part, method, _in_mode(getattr(part, method)))
+        yield
+    finally:
+        for part, own in zip(parts, before):
+            if own is None:
+                vars(part).pop(method, None)
+            else:
+                setattr(part, method, own)
+
+
+def _in_mode(method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with _Joined():
+            return method(*args, **kwargs)
+
+    return run
