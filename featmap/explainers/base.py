@@ -14,7 +14,6 @@ from featmap.geometry import Cells
 
 if TYPE_CHECKING:
     from featmap.asked import Asked
-    from featmap.targets import Chosen
 
 GROUPS = (
     'element-wise gradient',
@@ -76,7 +75,7 @@ class AskingExplainer(Explainer):
     """Asks the model about changed forms of the image; what is asked serves all targets."""
 
     @abstractmethod
-    def explain(self, asked: Asked, chosen: Sequence[Chosen], layers: Sequence[Any] = ()) -> list[list[Heat]]:
+    def explain(self, asked: Asked, chosen: Sequence[Any], layers: Sequence[Any] = ()) -> list[list[Heat]]:
         """For each of the targets its heats: one on the network input, or one for each of the layers.
 
         Args:
