@@ -33,6 +33,7 @@ FLOORS = [
     ['tracing'],
     ['calibration'],
     ['placement'],
+    ['perturbing'],
     ['attention'],
     ['recorder', 'gradients'],
     ['reducers'],
