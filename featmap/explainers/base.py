@@ -66,9 +66,10 @@ class MapExplainer(Explainer):
         """(C, h, w) features and gradient, float32 without a graph, to (h, w); what is below 0 is cut off later."""
 
     def heat(self, features: Tensor, gradient: Tensor) -> Tensor:
-        """As :meth:`explain`, of any type and with a graph or without: (h, w) float32 from 0 up."""
+        """As :meth:`explain`, of any type and with a graph or without: (h, w) float32 from 0 up, NaN if not finite."""
         with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
-            return self.explain(features.detach().float(), gradient.detach().float()).clamp(min=0)
+            values = self.explain(features.detach().float(), gradient.detach().float()).clamp(min=0)
+            return values.masked_fill(torch.isinf(values), torch.nan)
 
 
 class AskingExplainer(Explainer):
