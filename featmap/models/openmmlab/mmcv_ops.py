@@ -1,7 +1,7 @@
 """A stand-in for ``mmcv._ext`` where mmcv is installed without its compiled ops (mmcv-lite).
 
 mmdet and mmyolo import ``mmcv.ops``, which looks up each compiled function when it is imported. The
-stand-in has those that inference needs, in plain PyTorch; the others raise when they are called.
+stand-in has those that inference and its gradients need, in plain PyTorch; the others raise when they are called.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from torch.autograd import gradcheck
 
 from featmap.models.openmmlab.mmcv_ops import ensure_ops
 
@@ -45,3 +46,21 @@ def test_matches_the_definition():
         value, torch.tensor(shapes), torch.tensor([0, 24]), locations, weights, 64
     )
     assert torch.allclose(got, expected.flatten(2), atol=1e-5)
+
+
+def test_its_gradients():
+    from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttnFunction
+
+    torch.manual_seed(3)
+    shapes, heads, depth, queries, points = [(4, 6), (2, 3)], 2, 3, 5, 2
+    value = torch.randn(1, sum(h * w for h, w in shapes), heads, depth, dtype=torch.float64)
+    locations = torch.rand(1, queries, heads, len(shapes), points, 2, dtype=torch.float64) * 1.4 - 0.2
+    weights = torch.rand(1, queries, heads, len(shapes), points, dtype=torch.float64)
+    given = [tensor.requires_grad_() for tensor in (value, locations, weights)]
+
+    def attend(value, locations, weights):
+        return MultiScaleDeformableAttnFunction.apply(
+            value, torch.tensor(shapes), torch.tensor([0, 24]), locations, weights, 64
+        )
+
+    assert gradcheck(attend, given, fast_mode=True)

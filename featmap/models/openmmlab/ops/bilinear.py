@@ -27,3 +27,21 @@ def mix(rows: Tensor, index: Tensor, weight: Tensor) -> Tensor:
     # A bag of embeddings is such a sum, and never holds the T rows at once.
     mixed = F.embedding_bag(index.reshape(-1, taps), rows, mode='sum', per_sample_weights=weight.reshape(-1, taps))
     return mixed.view(*index.shape[:-1], rows.shape[1])
+
+
+def unmix(total: Tensor, gradient: Tensor, index: Tensor, weight: Tensor) -> None:
+    """Add the gradient of :func:`mix` in its rows: (M, C), (..., C), (..., T), (..., T)."""
+    # Sorted by row, these are sums of rows as well; that is far quicker than adding in place, and always the same.
+    flat, order = index.reshape(-1).sort(stable=True)
+    touched, counts = flat.unique_consecutive(return_counts=True)
+    source = order.div(index.shape[-1], rounding_mode='floor')
+    gradient = gradient.reshape(-1, gradient.shape[-1])
+    first, share = counts.cumsum(0) - counts, weight.reshape(-1)[order]
+    total[touched] += F.embedding_bag(source, gradient, first, mode='sum', per_sample_weights=share)
+
+
+def unweigh(gradient: Tensor, rows: Tensor, index: Tensor) -> Tensor:
+    """The gradient of :func:`mix` in its weights: (..., C), (M, C), (..., T) -> (..., T)."""
+    with torch.enable_grad():
+        weight = rows.new_ones(index.shape).requires_grad_()
+        return torch.autograd.grad(mix(rows, index, weight), weight, gradient)[0]

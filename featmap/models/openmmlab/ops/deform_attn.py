@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 
@@ -31,3 +32,37 @@ def ms_deform_attn_forward(
     from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch  # imports mmcv._ext
 
     return multi_scale_deformable_attn_pytorch(value, value_spatial_shapes, sampling_locations, attention_weights)
+
+
+def ms_deform_attn_backward(
+    value: Tensor,
+    value_spatial_shapes: Tensor,
+    value_level_start_index: Tensor,
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+    grad_output: Tensor,
+    grad_value: Tensor,
+    grad_sampling_loc: Tensor,
+    grad_attn_weight: Tensor,
+    im2col_step: int = 64,
+) -> None:
+    """Write the gradients of :func:`ms_deform_attn_forward` in its three tensors of numbers.
+
+    Args:
+        value: like the following what the forward was given.
+        value_spatial_shapes: likewise.
+        value_level_start_index: likewise.
+        sampling_locations: likewise.
+        attention_weights: likewise.
+        grad_output: (N, queries, heads · channels per head), the gradient in what it put out.
+        grad_value: shaped like ``value``, written in place.
+        grad_sampling_loc: shaped like ``sampling_locations``, written in place.
+        grad_attn_weight: shaped like ``attention_weights``, written in place.
+        im2col_step: Not used.
+    """
+    given = [tensor.detach().requires_grad_() for tensor in (value, sampling_locations, attention_weights)]
+    with torch.enable_grad():
+        output = ms_deform_attn_forward(given[0], value_spatial_shapes, value_level_start_index, given[1], given[2])
+        gradients = torch.autograd.grad(output, given, grad_output)
+    for target, gradient in zip((grad_value, grad_sampling_loc, grad_attn_weight), gradients):
+        target.copy_(gradient)
