@@ -34,6 +34,7 @@ FLOORS = [
     ['calibration'],
     ['placement'],
     ['perturbing'],
+    ['faithfulness'],
     ['attention'],
     ['recorder', 'gradients'],
     ['reducers'],
