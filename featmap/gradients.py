@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from types import TracebackType
 from typing import Any
@@ -48,6 +48,8 @@ class GradientRecorder:
         model: The model. Its parameters are best frozen meanwhile.
         targets: Layer names, see :func:`featmap.layers.resolve`, or resolved targets.
         watch: Called as ``watch(target, output)`` in the hook with what the layer put out, such as to see its layout.
+        finite: Layers behind which gradients that are not finite count as 0. Where a box's width overflows, 0 times
+            infinity comes back from it, although the score does not depend on it.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class GradientRecorder:
         model: nn.Module,
         targets: str | Sequence[str] | Sequence[Target],
         watch: Callable[[Target, Any], None] | None = None,
+        finite: Collection[nn.Module] = (),
     ) -> None:
         if isinstance(targets, str) or not all(isinstance(target, Target) for target in targets):
             targets = resolve(model, targets)  # type: ignore[arg-type]
@@ -62,6 +65,7 @@ class GradientRecorder:
         self.targets: list[Target] = list(targets)  # type: ignore[arg-type]
         self.kept: list[Kept] = []
         self._watch = watch
+        self._finite = set(finite)
         self._handles: list[RemovableHandle] = []
         self._calls: dict[int, int] = {}
         self._thread = 0
@@ -91,14 +95,16 @@ class GradientRecorder:
         """How often the target's module was called in the last forward."""
         return self._calls.get(id(target.module), 0)
 
-    def gradients(self, scalar: Tensor) -> list[dict[str, Tensor]]:
+    def gradients(self, scalar: Tensor, of: Sequence[Target] | None = None) -> list[dict[str, Tensor]]:
         """The gradients of a 0-dim tensor of the last forward's graph with respect to what was kept, in its order.
 
         Tensors on which it does not depend are left out. The graph stays for the next target.
+
+        Args:
+            scalar: The tensor.
+            of: The layers that are asked about; the others' gradients are left out. None for all.
         """
-        wanted = [
-            (number, path, tensor) for number, each in enumerate(self.kept) for path, tensor in each.tensors.items()
-        ]
+        wanted = [(number, path, tensor) for number, each in self._asked(of) for path, tensor in each.tensors.items()]
         found: list[dict[str, Tensor]] = [{} for _ in self.kept]
         if not wanted or not scalar.requires_grad:
             return found
@@ -109,6 +115,9 @@ class GradientRecorder:
             if gradient is not None:
                 found[number][path] = gradient
         return found
+
+    def _asked(self, of: Sequence[Target] | None) -> list[tuple[int, Kept]]:
+        return [(number, each) for number, each in enumerate(self.kept) if of is None or each.target in of]
 
     def clear(self) -> None:
         """Let go of what was kept, and of the graph with it."""
@@ -150,6 +159,8 @@ class GradientRecorder:
                 own = {path: value for path, value in tensors.items() if path.startswith(_text(target.path))}
                 self.kept.append(Kept(target, call, kept, own))
             copies = {id(value): value.clone() for value in known.values()}
+            for value in copies.values() if module in self._finite else ():
+                value.register_hook(_finite)
             return replaced(kept, lambda path, value: copies.get(id(value), value))
 
         return hook
@@ -174,6 +185,10 @@ def replaced(output: Any, by: Callable[[str, Tensor], Tensor], path: str = '') -
         items = [replaced(value, by, f'{path}[{index}]') for index, value in enumerate(output)]
         return type(output)(*items) if hasattr(output, '_fields') else type(output)(items)
     return output
+
+
+def _finite(gradient: Tensor) -> Tensor:
+    return gradient.nan_to_num(0, 0, 0)
 
 
 def _text(path: Sequence[str]) -> str:

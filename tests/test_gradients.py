@@ -133,3 +133,22 @@ def test_nested_outputs_keep_their_types() -> None:
     assert after['b'].name == 'x'
     assert before['b'].value is X
     assert type(after['size']) is torch.Size
+
+
+def test_what_is_not_finite_behind_a_raw_layer_counts_as_nothing() -> None:
+    class Head(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.raw = nn.Identity()
+
+        def forward(self, x: Tensor) -> Tensor:
+            raw = self.raw(x)
+            return torch.stack([raw[..., 0].sigmoid(), raw[..., 1].exp()])
+
+    net, given = Head(), torch.tensor([0.0, 1000.0])  # the width overflows
+    for finite, expected in (((), True), ((net.raw,), False)):
+        with torch.enable_grad(), GradientRecorder(net, ['raw'], finite=finite) as recorder:
+            out = net(given)
+        gradient = recorder.gradients(out[0])[0]['']
+        assert gradient[0] == 0.25
+        assert bool(gradient.isnan().any()) == expected

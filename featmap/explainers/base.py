@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,9 +12,14 @@ import torch
 from torch import Tensor
 
 from featmap.geometry import Cells
+from featmap.tokens import Tokens
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from featmap.asked import Asked
+    from featmap.models.protocol import AnyModel, Batch
+    from featmap.placement import Placement
 
 GROUPS = (
     'element-wise gradient',
@@ -35,6 +41,10 @@ class Heat:
         layer: Which layer's cells they are; empty for the network input itself.
         shape: (C, h, w) of what they were made of.
         note: What has to be known of the values, such as ``2,000 masks, converged to 0.98``.
+        path: Where in the layer's output: ``[0]``.
+        call: Number of the call of the layer, from 0.
+        calls: How often it was called.
+        tokens: Of which tokens the map was made; None of none.
     """
 
     values: Tensor
@@ -42,6 +52,10 @@ class Heat:
     layer: str = ''
     shape: tuple[int, int, int] | None = None
     note: str = ''
+    path: str = ''
+    call: int = 0
+    calls: int = 1
+    tokens: Tokens | None = None
 
 
 class Explainer(ABC):  # noqa: B024 each kind has another question to answer
@@ -51,15 +65,25 @@ class Explainer(ABC):  # noqa: B024 each kind has another question to answer
         name: What it is registered as.
         group: One of :data:`GROUPS`.
         class_agnostic: Whether it shows the same whatever is explained.
+        takes_layers: Whether it works on layers, and not on the network input alone.
+        needs_graph: Whether what is explained has to have gradients.
     """
 
     name: ClassVar[str] = ''
     group: ClassVar[str] = ''
     class_agnostic: ClassVar[bool] = False
+    takes_layers: ClassVar[bool] = False
+    needs_graph: ClassVar[bool] = True
+
+    def watching(self, network: AnyModel, placement: Placement, batch: Batch) -> AbstractContextManager[Any]:
+        """Entered around the forward that targets are chosen from; nothing by default."""
+        return nullcontext()
 
 
 class MapExplainer(Explainer):
     """Makes the heat of one layer's map out of the map and of the gradient of what is explained."""
+
+    takes_layers = True
 
     @abstractmethod
     def explain(self, features: Tensor, gradient: Tensor) -> Tensor:

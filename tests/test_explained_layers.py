@@ -1,0 +1,47 @@
+"""Which layer is explained on where none is named."""
+
+from __future__ import annotations
+
+import pytest
+from torch import Tensor, nn
+
+from featmap.errors import LayerError
+from featmap.explained_layers import choose_layer
+from featmap.models.openmmlab.detector import Detector
+from featmap.models.source import find_source
+from featmap.options import Run
+from tests.conftest import CHECKPOINT, CONFIG
+
+
+class Net(nn.Module):
+    """Stages of strides 2, 4 and 8, the last of which ends in an activation, and a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stage1 = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU())
+        self.stage2 = nn.Sequential(nn.Conv2d(4, 4, 3, 2, 1), nn.ReLU())
+        self.stage3 = nn.Conv2d(4, 4, 3, 2, 1)
+        self.act = nn.ReLU()
+        self.head = nn.Conv2d(4, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.act(self.stage3(self.stage2(self.stage1(x))))).mean((2, 3))
+
+
+def network(module: nn.Module):
+    return find_source(None, None, module).open(Run.of({'input_size': '64'}))
+
+
+@pytest.mark.parametrize(('stride', 'expected'), [(8, 'stage3'), (16, 'stage3'), (4, 'stage2'), (1, 'stage1')])
+def test_the_end_of_the_stage_or_the_nearest_finer_one(stride: int, expected: str) -> None:
+    assert choose_layer(network(Net()), stride) == expected
+
+
+def test_of_a_detector_it_is_of_the_backbone() -> None:
+    assert choose_layer(Detector(CONFIG, CHECKPOINT, 'cpu'), 8) == 'backbone.stage2'
+
+
+def test_a_net_without_a_map() -> None:
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 2))
+    with pytest.raises(LayerError, match='puts out a map'):
+        choose_layer(network(flat), 8)
