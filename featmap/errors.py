@@ -46,6 +46,10 @@ class LayerError(FeatMapError, LookupError):
     """A target layer does not exist, was never run, or puts out something that is no map."""
 
 
+class TargetError(FeatMapError, LookupError):
+    """What is to be explained is not there, or does not come from one raw prediction."""
+
+
 class GeometryError(FeatMapError):
     """It cannot be told where in the image a feature cell lies."""
 

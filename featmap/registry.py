@@ -14,7 +14,7 @@ REDUCERS = Registry('reducer', scope=SCOPE, locations=['featmap.reducers'])
 MODEL_SOURCES = Registry('model source', scope=SCOPE, locations=['featmap.models.sources.every'])
 """Where models come from, by the prefix of their names, as in ``timm:resnet50``. See :mod:`featmap.models.source`."""
 
-TARGETS = Registry('target', scope=SCOPE, locations=['featmap.targets'])
+TARGETS = Registry('target', scope=SCOPE, locations=['featmap.targets.every'])
 """What is explained, by the word before the colon, as in ``box:0``. See :mod:`featmap.targets`."""
 
 EXPLAINERS = Registry('explainer', scope=SCOPE, locations=['featmap.explainers'])

@@ -52,7 +52,6 @@ FLOORS = [
     ['ground_truth'],
     ['decoding'],
     ['reading'],
-    ['targets'],
     ['sources'],
     ['images'],
     ['writing'],

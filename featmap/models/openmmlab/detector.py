@@ -17,7 +17,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
-from featmap.answers import Answers
+from featmap.answers import Answers, RawLayer
 from featmap.errors import ConfigError, FeatMapError, FeatMapWarning, OptionError, SourceError, first_line
 from featmap.models.checkpoint import apply_weights, load_checkpoint
 from featmap.models.device import pick_device
@@ -33,6 +33,7 @@ from featmap.models.openmmlab.pipeline import TestPipeline
 from featmap.models.openmmlab.placement import Placement
 from featmap.models.openmmlab.precision import FullPrecision
 from featmap.models.openmmlab.predictions import Reader
+from featmap.models.openmmlab.raw_layers import raw_layers
 from featmap.models.openmmlab.segmentors import SegmentorPlace, is_segmentor, remedy, whole_images, window_of
 from featmap.models.openmmlab.thresholds import own_score_threshold, raised_score_threshold
 from featmap.models.openmmlab.unsuppressed import unsuppressed
@@ -188,6 +189,10 @@ class Detector(AnyModel):
     def meanings(self) -> Meanings:
         """What the outputs of its heads mean."""
         return Meanings(self.model, self.classes)
+
+    def raw_layers(self) -> list[RawLayer]:
+        """The layers of its heads."""
+        return raw_layers(self.model, self.classes)
 
     def _explained(self, error: Exception, batch: Batch) -> ConfigError | None:
         """Where a segmentor cannot take the size of an input, what to do."""

@@ -46,6 +46,11 @@ class HeadMeaning:
         return any('layer_' in name or 'layers_' in name for name in self.outputs)
 
     @property
+    def strides(self) -> tuple[float, ...]:
+        """Network input pixels from cell to cell of each level; empty where the head does not say."""
+        return tuple(float(min(each) if isinstance(each, (list, tuple)) else each) for each in _strides(self.head))
+
+    @property
     def names(self) -> tuple[str, ...]:
         """All that could be asked for by name: classes, then other scores."""
         kinds = {_kind(name) for name in self.outputs}
@@ -208,12 +213,18 @@ def _level(head: nn.Module, index: int) -> str:
 
     Empty where the head states no strides: what it puts out then may be stages of one level.
     """
-    strides = getattr(getattr(head, 'prior_generator', None), 'strides', None) or getattr(head, 'featmap_strides', None)
-    if not isinstance(strides, (list, tuple)) or index >= len(strides):
+    strides = _strides(head)
+    if index >= len(strides):
         return ''
     stride = strides[index]
     power = math.log2(min(stride) if isinstance(stride, (list, tuple)) else stride)
     return f'P{int(power)}' if power.is_integer() else f'level {index}'
+
+
+def _strides(head: nn.Module) -> Sequence[Any]:
+    """As the head has them: numbers, or pairs of them."""
+    strides = getattr(getattr(head, 'prior_generator', None), 'strides', None) or getattr(head, 'featmap_strides', None)
+    return strides if isinstance(strides, (list, tuple)) else ()
 
 
 def _numbered(count: int) -> tuple[str, ...]:

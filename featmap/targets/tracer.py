@@ -1,0 +1,282 @@
+"""``Tracer``: finds the raw prediction that a score comes from: where its gradient is not zero."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from featmap.answers import RawLayer
+from featmap.errors import TargetError
+from featmap.geometry import nominal_stride
+from featmap.gradients import Kept
+from featmap.layers import Target
+from featmap.meaning import TITLES, Meaning, unknown
+from featmap.targets.trace import Trace
+from featmap.wording import option as written
+
+FEATURES = ('neck', 'backbone.fpn', 'backbone')
+"""Parts whose outputs heads look at; the first that a model has."""
+_DIMENSIONS = {'dense': (4,), 'region': (2,), 'query': (2, 3, 4)}
+_CORNERS = 2  # cells that one prediction may be of
+
+Place = tuple[int, ...]
+"""Of a dense prediction the level, the image, row and column; of others the indices of its row."""
+
+
+@dataclass(frozen=True, eq=False)
+class Raw:
+    """One tensor of raw predictions: (N, C, h, w) where they are dense, else rows of (..., K).
+
+    Attributes:
+        layer: The layer that put it out.
+        path: Where in that layer's output: ``[0][1]``.
+        call: Number of the call of the layer in this forward.
+        tensor: The tensor, in the graph.
+    """
+
+    layer: RawLayer
+    path: str
+    call: int
+    tensor: Tensor
+
+    @property
+    def level(self) -> int:
+        """Of which pyramid level it is: the last number of its path, or that of the call."""
+        keys = re.findall(r'\[(\d+)\]', self.path)
+        return int(keys[-1]) if len(keys) > 1 else self.call
+
+    @cached_property
+    def meaning(self) -> Meaning:
+        """What its channels, or the numbers of a row, stand for."""
+        if self.layer.head is None:
+            return unknown('it is not known what the head puts out')
+        channels = self.tensor.shape[1 if self.layer.kind == 'dense' else -1]
+        return self.layer.head.of(self.path, int(channels))
+
+    def places(self, gradient: Tensor) -> dict[Place, list[tuple[int, float]]]:
+        """By place, the channels in which a gradient is finite and not zero, and its values there.
+
+        A gradient that is not finite is that of another output: where the width of a box overflows, zero times
+        infinity is left of it.
+        """
+        found: dict[Place, list[tuple[int, float]]] = {}
+        where = (gradient.isfinite() & (gradient != 0)).nonzero()
+        values = gradient[tuple(where.T)].tolist()
+        for index, value in zip(where.tolist(), values):
+            if self.layer.kind == 'dense':
+                image, channel, row, column = index
+                place: Place = (self.level, image, row, column)
+            else:
+                place, channel = tuple(index[:-1]), index[-1]
+            found.setdefault(place, []).append((channel, value))
+        return found
+
+    def row(self, place: Place) -> Tensor:
+        """The numbers at a place: (C,) of all anchors of a cell, or (K,)."""
+        if self.layer.kind == 'dense':
+            return self.tensor[place[1], :, place[2], place[3]]
+        return self.tensor[place]
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """A traced prediction, with the raw numbers that its parts are made of.
+
+    Attributes:
+        trace: Where it is.
+        raws: The raw outputs in which its score's gradient is not zero.
+        place: Its place in them.
+        channel: The channel of the class score, which a better score raises most.
+    """
+
+    trace: Trace
+    raws: tuple[Raw, ...]
+    place: Place
+    channel: int
+
+
+class Tracer:
+    """Traces answers of one forward of one image.
+
+    Args:
+        layers: The layers that put out raw predictions.
+        kept: What a recorder of :func:`traced_layers` kept of the forward that the answers come from.
+        input_shape: Height and width of the network input.
+    """
+
+    def __init__(self, layers: Sequence[RawLayer], kept: Sequence[Kept], input_shape: tuple[int, int]) -> None:
+        self.layers = tuple(layers)
+        self._input_shape = input_shape
+        self._raws = [
+            Raw(layer, path, each.call, tensor)
+            for layer in layers
+            for each in kept
+            if each.target.module is layer.module and not each.target.path
+            for path, tensor in each.tensors.items()
+            if tensor.ndim in _DIMENSIONS[layer.kind]
+        ]
+        # Several targets may stand for one module, as where a user asks for a head's outputs.
+        self._raws = list({id(raw.tensor): raw for raw in self._raws}.values())
+        self._features = [
+            (each.target.name + path, path, tensor)
+            for each in kept
+            if each.target.name in FEATURES and not each.target.path
+            for path, tensor in each.tensors.items()
+            if tensor.ndim == 4
+        ]
+
+    @property
+    def known(self) -> bool:
+        """Whether there are raw predictions that an answer could be traced to."""
+        return bool(self._raws)
+
+    def depends(self, scalar: Tensor) -> bool:
+        """Whether a 0-dim tensor depends on any raw prediction."""
+        return any(raw.places(gradient) for raw, gradient in self._gradients(scalar))
+
+    def find(self, scalar: Tensor, name: str, label: int | None = None) -> Found:
+        """The raw prediction that a score comes from.
+
+        Args:
+            scalar: 0-dim, made of the score, such as its log.
+            name: What it is, for messages: ``box 0``.
+            label: Its class.
+
+        Raises:
+            TargetError: where its gradient is zero, or is not in one place.
+        """
+        by_place: dict[Place, list[tuple[Raw, list[tuple[int, float]]]]] = {}
+        for raw, gradient in self._gradients(scalar):
+            for place, channels in raw.places(gradient).items():
+                by_place.setdefault(place, []).append((raw, channels))
+        if not by_place:
+            raise TargetError(
+                f'{name} cannot be traced: its score is {self._value(scalar)} and its gradient zero in all of '
+                f'{self._heads}; {remedy()}'
+            )
+        if len(by_place) > 1 and not self._paired(by_place):
+            raise TargetError(
+                f'{name} cannot be traced: its score is made of {len(by_place)} raw predictions of {self._heads}, '
+                f'expected one; {remedy()}'
+            )
+        place, parts = next(iter(by_place.items()))
+        raw, (channel, _) = max(
+            ((raw, best) for raw, channels in parts for best in [max(channels, key=lambda pair: pair[1])]),
+            key=lambda pair: _is_class(pair[0].meaning, pair[1][0]),
+        )
+        layer = parts[-1][0] if raw.layer.kind == 'region' else raw  # of a cascade the last head
+        trace = Trace(raw.layer.kind, layer.layer.name, raw.path, class_index=label)
+        if raw.layer.kind == 'dense':
+            trace = self._dense(trace, raw, channel, list(by_place))
+        elif raw.layer.kind == 'region':
+            trace = self._region(replace(trace, proposal=place[-1]), scalar)
+        else:
+            trace = replace(trace, query=place[-1])
+        return Found(trace, tuple(raw for raw, _ in parts), place, channel)
+
+    def at(self, found: Found) -> Iterator[Raw]:
+        """All raw outputs that have numbers at the place of a prediction, not only those that its score is made of."""
+        kind = found.trace.kind
+        for raw in self._raws:
+            if raw.layer.kind != kind or (kind == 'dense' and raw.level != found.place[0]):
+                continue
+            if kind == 'dense' or raw.tensor.shape[:-1] == found.raws[0].tensor.shape[:-1]:
+                yield raw
+
+    def levels(self, raw: Raw) -> Iterator[Tensor]:
+        """The same output of every pyramid level."""
+        head = re.match(r'\[\d+\]', raw.path)
+        for other in self._raws:
+            if other.layer is raw.layer and (not head or other.path.startswith(head[0])):
+                yield other.tensor.detach()
+
+    def _gradients(self, scalar: Tensor) -> list[tuple[Raw, Tensor]]:
+        if not self._raws or not scalar.requires_grad:
+            return []
+        tensors = [raw.tensor for raw in self._raws]
+        gradients = torch.autograd.grad(scalar, tensors, retain_graph=True, allow_unused=True)
+        return [(raw, gradient) for raw, gradient in zip(self._raws, gradients) if gradient is not None]
+
+    def _paired(self, by_place: dict[Place, list[tuple[Raw, list[tuple[int, float]]]]]) -> bool:
+        """Whether a prediction is a pair of cells, each of an output of its own, as corners are."""
+        raws = [parts[0][0] for parts in by_place.values() if len(parts) == 1]
+        return (
+            len(by_place) == len(raws) == _CORNERS
+            and all(raw.layer.kind == 'dense' for raw in raws)
+            and raws[0] is not raws[1]
+            and raws[0].level == raws[1].level
+            and raws[0].tensor.shape == raws[1].tensor.shape
+        )
+
+    def _dense(self, trace: Trace, raw: Raw, channel: int, places: Sequence[Place]) -> Trace:
+        shape = (int(raw.tensor.shape[-2]), int(raw.tensor.shape[-1]))
+        strides = getattr(raw.layer.head, 'strides', ())
+        known = raw.level < len(strides)
+        stride = strides[raw.level] if known else nominal_stride(self._input_shape, shape)[0]
+        each = max(len(raw.meaning.attributes), 1)
+        return replace(
+            trace,
+            feature=self._feature(raw.level, shape),
+            stride=float(stride),
+            stride_known=known,
+            cells=tuple((place[2], place[3]) for place in places),
+            anchor=channel // each if raw.meaning.anchors > 1 and raw.meaning.attributes else None,
+            anchors=raw.meaning.anchors,
+        )
+
+    def _region(self, trace: Trace, scalar: Tensor) -> Trace:
+        """A region is cut out of one of the maps, which its gradient shows."""
+        if not self._features:
+            return trace
+        tensors = [tensor for _, _, tensor in self._features]
+        gradients = torch.autograd.grad(scalar, tensors, retain_graph=True, allow_unused=True)
+        hit = [
+            (name, tensor)
+            for (name, _, tensor), gradient in zip(self._features, gradients)
+            if gradient is not None and bool((gradient != 0).any())
+        ]
+        if len(hit) != 1:
+            return trace
+        name, tensor = hit[0]
+        stride = nominal_stride(self._input_shape, (int(tensor.shape[-2]), int(tensor.shape[-1])))[0]
+        return replace(trace, feature=name, stride=stride, stride_known=False)
+
+    def _feature(self, level: int, shape: tuple[int, int]) -> str:
+        """The map of a level: the one of that number if it has the level's size, or the only one of that size."""
+        fitting = [(name, path) for name, path, tensor in self._features if tuple(tensor.shape[-2:]) == shape]
+        same = [name for name, path in fitting if path in (f'[{level}]', '')]
+        return same[0] if same else fitting[0][0] if len(fitting) == 1 else ''
+
+    @property
+    def _heads(self) -> str:
+        return ', '.join(dict.fromkeys(f'{layer.name} ({type(layer.module).__name__})' for layer in self.layers))
+
+    @staticmethod
+    def _value(scalar: Tensor) -> str:
+        return f'{float(scalar.detach().exp()):.6g}'
+
+
+def traced_layers(model: nn.Module, layers: Sequence[RawLayer]) -> list[Target]:
+    """What a recorder has to keep for a :class:`Tracer`: raw predictions, and the maps that they are made of."""
+    if not layers:
+        return []
+    modules = dict(model.named_modules())
+    feature = next((name for name in FEATURES if name in modules), None)
+    targets = [Target(feature, modules[feature], optional=True)] if feature else []
+    return targets + [Target(layer.name, layer.module, optional=True) for layer in layers]
+
+
+def remedy() -> str:
+    """What to do where there is no gradient, or none that can be traced."""
+    return f'methods that need no gradient work: {written("method", ["drise"])}'
+
+
+def _is_class(meaning: Meaning, channel: int) -> tuple[bool, bool]:
+    """Whether a channel is a class score; where nothing is known, at least none of another kind."""
+    place = channel % len(meaning.attributes) if meaning.attributes else -1
+    return place in meaning.classes, meaning.kind not in TITLES
