@@ -65,6 +65,7 @@ FLOORS = [
     ['asked', 'unfolded', 'explained_layers'],
     ['targets'],
     ['explainers'],
+    ['explaining'],
     ['extractor'],
     ['building', 'learning'],
     ['inferencer'],

@@ -1,0 +1,313 @@
+"""``Explaining``: from an image to what speaks for its detections, classes or pixels, by one forward where possible."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from featmap.answers import Answers
+from featmap.asked import FLOOR, Asked
+from featmap.errors import ConfigError, LayerError, OptionError, nearest
+from featmap.explained_layers import BEST, choose_layer
+from featmap.explainers.base import AskingExplainer, Explainer, Heat, MapExplainer
+from featmap.explanation import Explanation
+from featmap.fusing import FUSIONS, fused, on_image
+from featmap.geometry import ImageGeometry
+from featmap.layers import Target, resolve
+from featmap.models.protocol import AnyModel, Batch
+from featmap.placement import Placement
+from featmap.registry import EXPLAINERS
+from featmap.structures import Detections, FeatureMap
+from featmap.targets import Chosen, Scene, TargetSpec, Tracer, choose, traced_layers
+from featmap.unfolded import Unfolder, UnfoldingRecorder
+from featmap.wording import option as written
+
+
+@dataclass(frozen=True)
+class Explained:
+    """All that was explained of one image.
+
+    Attributes:
+        explanations: One for each target and method, in that order; of layers that are left apart one each.
+        detections: What the model found.
+        geometry: How the image lies in the network input.
+        chosen: The targets, whose ``measure`` is good for further forwards; their graph is gone.
+        asked: What else can be asked of the model about the image.
+    """
+
+    explanations: tuple[Explanation, ...]
+    detections: Detections | None
+    geometry: ImageGeometry
+    chosen: tuple[Chosen, ...]
+    asked: Asked
+
+
+class Explaining:
+    """Explains targets of images.
+
+    Args:
+        network: The model.
+        spec: What is explained.
+        methods: Names in EXPLAINERS, or explainers; by default what measured best for the kind of target.
+        layers: Layer names, see :func:`featmap.layers.resolve`; by default what measured best.
+        fuse: How the heats of several layers become one, see :data:`featmap.fusing.FUSIONS`.
+        seed: Of whatever is drawn by lot.
+        batch_size: How many forms of an image go through the network at a time; default 8, on a GPU 32.
+        arguments: Of explainers that are named, by name.
+        extra_tokens: How many tokens stand before the cells, where the model is not to be asked.
+        placement: Of the same model, where one has seen forwards.
+
+    Raises:
+        OptionError: for a method or a fusion that does not exist.
+        LayerError: for layers that do not.
+    """
+
+    def __init__(
+        self,
+        network: AnyModel,
+        spec: TargetSpec,
+        methods: Sequence[str | Explainer] = (),
+        layers: Sequence[str | nn.Module] = (),
+        fuse: str = 'mean',
+        *,
+        seed: int = 0,
+        batch_size: int | None = None,
+        arguments: Mapping[str, Mapping[str, Any]] | None = None,
+        extra_tokens: int | None = None,
+        placement: Placement | None = None,
+    ) -> None:
+        if fuse not in FUSIONS:
+            raise OptionError(f'{written("fuse", fuse)}: expected one of {", ".join(FUSIONS)}')
+        self.network = network
+        self.spec = spec
+        self.fuse = fuse
+        self.seed = seed
+        self.batch_size = batch_size or (32 if network.device.type == 'cuda' else 8)
+        self.extra_tokens = extra_tokens
+        self._arguments = dict(arguments or {})
+        self._methods = tuple(explainer_of(each, self._arguments) for each in methods)
+        self._layers = resolve(network.model, layers) if layers else []
+        self._placement = placement or Placement(network.model)
+        self._raw_layers = network.raw_layers()
+        self._kind_known = 'boxes' if self._raw_layers else None
+        self._chosen_layers: list[Target] = []
+
+    def __call__(self, image: np.ndarray) -> Explained:
+        """Explain the targets of one (H, W, 3) RGB uint8 image.
+
+        Raises:
+            FeatMapError: the one of :mod:`featmap.errors` that says what is wrong.
+        """
+        batch = self.network.prepare([image])
+        methods = self._methods or (explainer_of(BEST[self._kind(batch)].method, self._arguments),)
+        wanted = self._layers_for(methods, batch)
+        joined = any(each.needs_graph for each in methods)
+        recorder, unfolder = self._recorder(batch, wanted)
+        with ExitStack() as stack:
+            stack.enter_context(torch.enable_grad() if joined else torch.no_grad())
+            with ExitStack() as around:
+                around.enter_context(self._placement.watched(batch.inputs, recorder.calls))
+                for method in methods:
+                    around.enter_context(method.watching(self.network, self._placement, batch))
+                answers = self._answer(batch, recorder if joined else None, FLOOR if self.spec.of_raw else None)
+            final = self._quietly(image, None) if self.spec.of_raw else answers
+            chosen = choose(self.spec, self._scene(image, answers, final, recorder, batch, joined))
+            asked = Asked(self.network, image, batch, self.seed, self.batch_size)
+            found = list(self._explained(chosen, methods, wanted, recorder, unfolder, asked))
+            recorder.clear()
+        return Explained(tuple(found), final.detections, batch.geometries[0], tuple(map(_bare, chosen)), asked)
+
+    def _recorder(self, batch: Batch, wanted: list[Target]) -> tuple[UnfoldingRecorder, Unfolder]:
+        unfolder = Unfolder(self._placement, batch.input_shape, self.extra_tokens)
+        traced = traced_layers(self.network.model, self._raw_layers)
+        finite = [layer.module for layer in self._raw_layers]
+        return UnfoldingRecorder(self.network.model, wanted, traced, unfolder, finite), unfolder
+
+    def _answer(self, batch: Batch, recorder: UnfoldingRecorder | None, raw: float | None) -> Answers:
+        answers = self.network.respond(batch, recorder, raw)
+        if answers is None:
+            raise ConfigError(f'{type(self.network.model).__name__} gives no answer that could be explained')
+        return answers[0]
+
+    def _quietly(self, image: np.ndarray, raw: float | None) -> Answers:
+        with torch.no_grad():
+            return self._answer(self.network.prepare([image]), None, raw)
+
+    def _scene(
+        self,
+        image: np.ndarray,
+        answers: Answers,
+        final: Answers,
+        recorder: UnfoldingRecorder,
+        batch: Batch,
+        joined: bool,
+    ) -> Scene:
+        tracer = Tracer(self._raw_layers, recorder.kept, batch.input_shape) if joined else None
+        return Scene(
+            answers,
+            batch.geometries[0],
+            tracer,
+            self.network.score_thr,
+            final if self.spec.of_raw else None,
+            partial(self._quietly, image, FLOOR),
+            joined,
+        )
+
+    def _kind(self, batch: Batch) -> str:
+        """What the model answers; where nothing but an answer tells, it is asked once."""
+        if self._kind_known is None:
+            with torch.no_grad():
+                self._kind_known = self._answer(batch.repeated(batch.inputs[:1].clone()), None, None).kind
+        return self._kind_known
+
+    def _layers_for(self, methods: Sequence[Explainer], batch: Batch) -> list[Target]:
+        """The layers that the methods work on."""
+        if self._layers or not any(each.takes_layers for each in methods):
+            return self._layers
+        if not self._chosen_layers:
+            name = choose_layer(self.network, BEST[self._kind(batch)].stride, self.extra_tokens)
+            self._chosen_layers = resolve(self.network.model, [name])
+        return self._chosen_layers
+
+    def _explained(
+        self,
+        chosen: Sequence[Chosen],
+        methods: Sequence[Explainer],
+        wanted: list[Target],
+        recorder: UnfoldingRecorder,
+        unfolder: Unfolder,
+        asked: Asked,
+    ) -> Iterator[Explanation]:
+        parts = [part for each in chosen for part in (each.parts or (each,))]
+        heats: dict[tuple[int, int], list[Heat]] = {}
+        for number, method in enumerate(methods):
+            if isinstance(method, AskingExplainer):
+                for part, found in zip(parts, method.explain(asked, parts, wanted)):
+                    heats[id(part), number] = found
+        by_map = [(number, each) for number, each in enumerate(methods) if isinstance(each, MapExplainer)]
+        for part in parts if by_map else ():
+            slopes = recorder.gradients(part.scalar, wanted)
+            maps = [
+                item
+                for kept, gradients in zip(recorder.kept, slopes)
+                if kept.target in wanted
+                for item in unfolder.maps(kept, gradients)
+            ]
+            if not maps:
+                raise LayerError(_independent(part, wanted, unfolder.refused))
+            for number, method in by_map:
+                heats[id(part), number] = [
+                    Heat(
+                        method.heat(item.features, item.gradient),
+                        item.cells,
+                        item.target.name,
+                        tuple(item.features.shape),  # type: ignore[arg-type]
+                        path=item.path,
+                        call=item.call,
+                        calls=recorder.calls(item.target),
+                        tokens=item.tokens,
+                    )
+                    for item in maps
+                ]
+        for each in chosen:
+            for number, method in enumerate(methods):
+                of_parts = [heats[id(part), number] for part in (each.parts or (each,))]
+                yield from self._fused(each, method, of_parts, asked.geometry)
+
+    def _fused(
+        self, chosen: Chosen, method: Explainer, of_parts: Sequence[Sequence[Heat]], geometry: ImageGeometry
+    ) -> Iterator[Explanation]:
+        about: dict[str, Any] = {
+            'label': chosen.label, 'method': method.name, 'trace': chosen.trace, 'box': chosen.box,
+            'score': chosen.score, 'class_index': chosen.class_index, 'index': chosen.index, 'region': chosen.region,
+            'part': chosen.part, 'fuse': self.fuse, 'class_agnostic': method.class_agnostic,
+        }  # fmt: skip
+        note = 'random weights' if self.network.random_weights else ''
+        notes = [*chosen.notes, *dict.fromkeys(heat.note for heats in of_parts for heat in heats if heat.note)]
+        maps: list[FeatureMap] = []
+        planes: list[np.ndarray] = []
+        # Of all parts of a box the element-wise maximum, as ODAM combines them (2304.06354).
+        for same in _alike(of_parts):
+            values = np.max([_within(heat, geometry) for heat in same], axis=0)
+            maps.append(_map(same[0], values, method.name, geometry, note))
+            planes.append(on_image(values, same[0].cells, geometry))
+        groups = [[index] for index in range(len(maps))] if self.fuse == 'none' else [list(range(len(maps)))]
+        for group in groups:
+            heat = planes[group[0]] if len(group) == 1 else fused([planes[index] for index in group], self.fuse)
+            yield Explanation(maps=tuple(maps[index] for index in group), heat=heat, notes=tuple(notes), **about)
+
+
+def explainer_of(method: str | Explainer, arguments: Mapping[str, Mapping[str, Any]] | None = None) -> Explainer:
+    """An explainer by its name in EXPLAINERS.
+
+    Raises:
+        OptionError: where there is none of this name, or it takes no such arguments.
+    """
+    if isinstance(method, Explainer):
+        return method
+    kind = EXPLAINERS.get(method)
+    if kind is None:
+        names = ', '.join(nearest(method, EXPLAINERS.module_dict))
+        raise OptionError(f'{written("method", [method])}: no method is called so; nearest: {names}')
+    try:
+        return kind(**(arguments or {}).get(method, {}))
+    except TypeError as error:
+        raise OptionError(f'the method {method}: {error}') from error
+
+
+def _bare(chosen: Chosen) -> Chosen:
+    """Without its graph."""
+    return replace(chosen, scalar=chosen.scalar.detach(), parts=tuple(map(_bare, chosen.parts)))
+
+
+def _alike(of_parts: Sequence[Sequence[Heat]]) -> list[list[Heat]]:
+    """The heats of all parts, by the output that they are of."""
+    found: dict[tuple[str, str, int], list[Heat]] = {}
+    for heats in of_parts:
+        for heat in heats:
+            found.setdefault((heat.layer, heat.path, heat.call), []).append(heat)
+    return list(found.values())
+
+
+def _within(heat: Heat, geometry: ImageGeometry) -> np.ndarray:
+    """(h, w) of 0 to 1: its maximum over the cells on the image is 1."""
+    values = heat.values.float().cpu().numpy()
+    rows, columns = geometry.content_cells(values.shape, heat.cells.stride, heat.cells.offset)  # type: ignore[arg-type]
+    inside = values[rows, columns]
+    most = float(inside[np.isfinite(inside)].max(initial=0.0))
+    return np.clip(values / most, 0, 1) if most > 0 else np.zeros_like(values)
+
+
+def _map(heat: Heat, values: np.ndarray, method: str, geometry: ImageGeometry, note: str) -> FeatureMap:
+    return FeatureMap(
+        values=values[None],
+        layer=heat.layer or 'input',
+        shape=(heat.shape[0] if heat.shape else 1, *values.shape),  # type: ignore[arg-type]
+        stride=heat.cells.stride,
+        geometry=geometry,
+        path=heat.path,
+        call=heat.call,
+        calls=heat.calls,
+        reducer=method,
+        channels=(None,),
+        ranges=((0.0, 1.0),),
+        note=note,
+        offset=heat.cells.offset,
+        stride_known=heat.cells.known,
+        tokens=heat.tokens,
+    )
+
+
+def _independent(part: Chosen, wanted: Sequence[Target], refused: Mapping[str, str]) -> str:
+    names = ', '.join(target.label for target in wanted)
+    if refused and len(refused) == len(wanted):
+        return '; '.join(refused.values())
+    hint = f': it comes of {part.trace}' if part.trace else ''
+    return f'{part.name} does not depend on {names}{hint}; {written("target_layers")} names layers on its way'
