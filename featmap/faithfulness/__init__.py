@@ -5,11 +5,12 @@ from featmap.faithfulness.controls import CONTROLS, box_map, gaussian_map, rando
 from featmap.faithfulness.curves import Curves, Ranked, area, insertion_deletion, measured_curves
 from featmap.faithfulness.input_masks import InputMasks
 from featmap.faithfulness.localisation import box_mask, energy, energy_of_others, pointing
-from featmap.faithfulness.protocol import BASELINES, Protocol
-from featmap.faithfulness.ranking import turns
+from featmap.faithfulness.protocol import AREAS, BASELINES, Protocol
+from featmap.faithfulness.ranking import ranks
 from featmap.faithfulness.result import Faithfulness, Figures
 
 __all__ = [
+    'AREAS',
     'BASELINES',
     'CONTROLS',
     'Curves',
@@ -31,5 +32,5 @@ __all__ = [
     'measured_curves',
     'pointing',
     'random_map',
-    'turns',
+    'ranks',
 ]

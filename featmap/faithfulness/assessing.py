@@ -29,6 +29,10 @@ class Measurable(typing.Protocol):
         """x1 y1 x2 y2 in pixels of the original; None where it has none."""
 
     @property
+    def boxes(self) -> np.ndarray | None:
+        """(N, 4): the same, of all detections of a class."""
+
+    @property
     def region(self) -> np.ndarray | None:
         """(H, W) bool, on the original; None where it has none."""
 
@@ -95,29 +99,38 @@ def localised(
 
 
 def inside(chosen: Measurable, shape: tuple[int, int]) -> np.ndarray | None:
-    """(H, W) bool: the target's region, else its box; None where it has neither."""
+    """(H, W) bool: the target's region, else its box or boxes; None where it has neither."""
     if chosen.region is not None:
         return np.asarray(chosen.region, bool)
-    return None if chosen.box is None else box_mask(chosen.box, shape)
+    boxes = _boxes_of(chosen)
+    return np.any([box_mask(box, shape) for box in boxes], axis=0) if len(boxes) else None
+
+
+def _boxes_of(chosen: Measurable) -> np.ndarray:
+    if chosen.boxes is not None:
+        return np.asarray(chosen.boxes).reshape(-1, 4)
+    return np.zeros((0, 4)) if chosen.box is None else np.asarray(chosen.box).reshape(1, 4)
 
 
 def _controls(
     chosen: Measurable, within: np.ndarray | None, seen: np.ndarray, noise: np.ndarray
 ) -> Mapping[str, np.ndarray]:
     found = {'random': noise}
+    boxes = _boxes_of(chosen)
     if chosen.region is not None:
         found['region'] = (within & seen).astype(np.float32)  # type: ignore[operator]
-    elif chosen.box is not None:
-        found['box'] = box_map(chosen.box, seen.shape) * seen
-        found['gaussian'] = gaussian_map(chosen.box, seen.shape) * seen
+    elif len(boxes):
+        found['box'] = np.max([box_map(box, seen.shape) for box in boxes], axis=0) * seen
+        found['gaussian'] = np.max([gaussian_map(box, seen.shape) for box in boxes], axis=0) * seen
     return found
 
 
-def _foreign(chosen: Measurable, boxes: np.ndarray | None) -> np.ndarray:
+def _foreign(chosen: Measurable, boxes: np.ndarray | None) -> list[np.ndarray]:
     """The boxes but the target's own."""
-    if boxes is None or chosen.box is None:
-        return np.zeros((0, 4), np.float32)
-    return boxes[np.abs(boxes - np.asarray(chosen.box)).max(axis=1, initial=0) > 0.5]
+    own = _boxes_of(chosen)
+    if boxes is None or not len(own):
+        return []
+    return [box for box in boxes if np.abs(own - box).max(axis=1).min() > 0.5]
 
 
 def _shared(heats: Sequence[Sequence[np.ndarray]]) -> list[list[np.ndarray]]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from featmap.faithfulness.protocol import Protocol
-from featmap.faithfulness.ranking import turns
+from featmap.faithfulness.ranking import count_of, ranks
 
 Answer = Callable[[np.ndarray, str], Sequence[Any]]
 """(B, H, W) bool masks, True where a pixel is kept, and a baseline's name, to B answers of any kind."""
@@ -20,21 +20,25 @@ Value = Callable[[Sequence[Any], int], np.ndarray]
 
 @dataclass(frozen=True)
 class Curves:
-    """A target's value in each step.
+    """A target's value at each share of the pixels, see :attr:`Protocol.shares`.
 
     Attributes:
         baseline: What stood in the place of pixels that were away.
-        insertion: (steps + 1,) float32, from the baseline to the whole image.
-        deletion: (steps + 1,) float32, from the whole image to the baseline.
+        insertion: (n,) float32: that share, the most important, shown on the baseline.
+        deletion: (n,) float32: that share taken from the image.
+        whole: The value in the whole image.
+        bare: The value on the baseline.
     """
 
     baseline: str
     insertion: np.ndarray = field(repr=False)
     deletion: np.ndarray = field(repr=False)
+    whole: float = 0.0
+    bare: float = 0.0
 
     @property
     def insertion_area(self) -> float:
-        """The area under insertion, over a share of the pixels from 0 to 1: more is better."""
+        """The area under insertion: more is better."""
         return area(self.insertion)
 
     @property
@@ -63,7 +67,7 @@ class Ranked:
 
 
 def area(values: np.ndarray) -> float:
-    """The trapezoid's area under evenly spaced values over 0 to 1: (Σ − ½ first − ½ last) / (n − 1)."""
+    """The trapezoid's area under evenly spaced values, over 0 to 1: (Σ − ½ first − ½ last) / (n − 1)."""
     values = np.asarray(values, np.float64)
     return float((values.sum() - (values[0] + values[-1]) / 2) / (len(values) - 1))
 
@@ -83,7 +87,7 @@ def insertion_deletion(
         measure: The target's value, (B,), where only the pixels of (B, H, W) bool masks are left of the image, and the
             named baseline is in the place of the others.
         baseline: Its name.
-        protocol: The protocol; its steps and seed count.
+        protocol: The protocol; its areas and seed count.
         seen: (H, W) bool: the pixels that the network sees; None for all.
         batch_size: How many masks at a time.
     """
@@ -117,7 +121,7 @@ def measured_curves(
     """
     if not maps:
         return []
-    steps, shape = protocol.steps, maps[0].heat.shape
+    shape = maps[0].heat.shape
     everyone = sorted({number for item in maps for number in item.targets})
     ends = answer(np.stack([np.ones(shape, bool), np.zeros(shape, bool)]), baseline)
     whole, bare = {}, {}
@@ -125,9 +129,11 @@ def measured_curves(
         whole[number], bare[number] = (float(one) for one in value(ends, number))
     made = []
     for item in maps:
-        rows = np.empty((2, len(item.targets), steps + 1), np.float32)
-        rows[0, :, 0] = rows[1, :, -1] = [bare[number] for number in item.targets]
-        rows[1, :, 0] = rows[0, :, -1] = [whole[number] for number in item.targets]
+        rows = np.empty((2, len(item.targets), len(protocol.shares)), np.float32)
+        for place, share in enumerate(protocol.shares):  # those in between follow
+            if share in (0, 1):
+                rows[0, :, place] = [(whole if share else bare)[number] for number in item.targets]
+                rows[1, :, place] = [(bare if share else whole)[number] for number in item.targets]
         made.append(rows)
 
     stream = _masks(maps, protocol, seen)
@@ -142,7 +148,10 @@ def measured_curves(
                 made[number][kinds, row, places] = value(answers[start:stop], target)
             start = stop
     return [
-        {target: Curves(baseline, rows[0, row].copy(), rows[1, row].copy()) for row, target in enumerate(item.targets)}
+        {
+            target: Curves(baseline, rows[0, row].copy(), rows[1, row].copy(), whole[target], bare[target])
+            for row, target in enumerate(item.targets)
+        }
         for item, rows in zip(maps, made)
     ]
 
@@ -150,10 +159,12 @@ def measured_curves(
 def _masks(
     maps: Sequence[Ranked], protocol: Protocol, seen: np.ndarray | None
 ) -> Iterator[tuple[int, int, int, np.ndarray]]:
-    """Number of the map, 0 for insertion or 1 for deletion, step, and what is kept of the image: (H, W) bool."""
+    """Number of the map, 0 for insertion or 1 for deletion, place among the shares, what is kept: (H, W) bool."""
     for number, item in enumerate(maps):
-        turn = turns(item.heat, protocol.steps, seen, protocol.seed)
-        for step in range(1, protocol.steps):
-            inserted = turn < step
-            yield number, 0, step, inserted
-            yield number, 1, step, ~inserted
+        order = ranks(item.heat, seen, protocol.seed)
+        pixels = order.size if seen is None else int(seen.sum())
+        for place, share in enumerate(protocol.shares):
+            if 0 < share < 1:
+                inserted = order < count_of(share, pixels)
+                yield number, 0, place, inserted
+                yield number, 1, place, ~inserted

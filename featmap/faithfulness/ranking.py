@@ -1,4 +1,4 @@
-"""In which step of insertion and deletion each pixel has its turn."""
+"""In which order the pixels of a map come and go."""
 
 from __future__ import annotations
 
@@ -7,29 +7,32 @@ from functools import lru_cache
 import numpy as np
 
 
-def turns(heat: np.ndarray, steps: int, seen: np.ndarray | None = None, seed: int = 0) -> np.ndarray:
-    """The step, from 0, in which each pixel is taken away or put in: the hottest first, as many in each step.
+def ranks(heat: np.ndarray, seen: np.ndarray | None = None, seed: int = 0) -> np.ndarray:
+    """How many pixels come before each, the hottest first.
 
     Pixels of the same heat come in an order drawn by lot, the same for each map of this size, so that where a map says
     nothing no corner of the image is preferred. Heat that is not finite counts as the least.
 
     Args:
         heat: (H, W).
-        steps: How many there are.
         seen: (H, W) bool: the pixels that the network sees; None for all.
         seed: Of the order drawn by lot.
 
     Returns:
-        (H, W) int32; −1 for pixels that are not seen.
+        (H, W) int32, each number once; for pixels that are not seen the number of those that are.
     """
     values = np.where(np.isfinite(heat), heat, -np.inf).ravel()
     lot = _lot(values.size, seed)
     if seen is not None:
         lot = lot[seen.ravel()[lot]]
-    order = lot[np.argsort(-values[lot], kind='stable')]
-    found = np.full(values.size, -1, np.int32)
-    found[order] = np.arange(order.size, dtype=np.int64) * steps // max(order.size, 1)
+    found = np.full(values.size, lot.size, np.int32)
+    found[lot[np.argsort(-values[lot], kind='stable')]] = np.arange(lot.size, dtype=np.int32)
     return found.reshape(heat.shape)
+
+
+def count_of(share: float, pixels: int) -> int:
+    """How many pixels a share of them is: at least one, unless it is none."""
+    return max(round(share * pixels), 1) if share > 0 else 0
 
 
 @lru_cache(maxsize=4)

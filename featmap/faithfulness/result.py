@@ -36,6 +36,7 @@ class Figures:
             found[curves.baseline] = {
                 'insertion': _rounded(curves.insertion_area),
                 'deletion': _rounded(curves.deletion_area),
+                'whole': _rounded(curves.whole),
                 'insertion_curve': [_rounded(value) for value in curves.insertion.tolist()],
                 'deletion_curve': [_rounded(value) for value in curves.deletion.tolist()],
             }
@@ -86,6 +87,7 @@ class Faithfulness:
         """Plain numbers and texts, as sidecars hold them."""
         return {
             'protocol': self.protocol.name,
+            'shares': [_rounded(share) for share in self.protocol.shares],
             **self.figures.as_dict(),
             'controls': {name: figures.as_dict() for name, figures in self.controls.items()},
         }

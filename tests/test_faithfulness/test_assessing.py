@@ -37,6 +37,7 @@ class Square:
 
     box: np.ndarray
     region: np.ndarray = None
+    boxes: np.ndarray = None
 
     def measure(self, answers):
         x1, y1, x2, y2 = (int(side) for side in self.box)
@@ -85,9 +86,19 @@ def test_one_array_for_all_targets_is_perturbed_once():
 
 
 def test_each_baseline_has_its_curves():
-    [[found]] = assess(Model(), [Square(LEFT)], [[heat_on(LEFT)]], protocol=Protocol(2, ('blur', 'black')))
+    [[found]] = assess(
+        Model(), [Square(LEFT)], [[heat_on(LEFT)]], protocol=Protocol(steps=2, baselines=('blur', 'black'))
+    )
     assert [curves.baseline for curves in found.figures.curves] == ['blur', 'black']
     assert set(found.as_dict()) >= {'blur', 'black', 'protocol', 'controls'}
+
+
+def test_a_class_has_the_boxes_of_all_its_detections():
+    heat = heat_on(LEFT) + heat_on(RIGHT, 0.5)
+    both = Square(LEFT, boxes=np.stack([LEFT, RIGHT]))
+    [[found]] = assess(Model(), [both], [[heat]], both.boxes, Protocol(steps=2))
+    assert found.figures.energy == found.controls['gaussian'].energy == 1
+    assert np.isnan(found.figures.others)
 
 
 def test_a_region_is_its_own_control():
@@ -99,7 +110,7 @@ def test_a_region_is_its_own_control():
 
 def test_a_class_without_a_place_has_curves_alone():
     class Whole:
-        box = region = None
+        box = boxes = region = None
 
         def measure(self, answers):
             return torch.stack([one.pixels[1:5].mean() for one in answers])

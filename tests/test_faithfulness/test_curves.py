@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from featmap.errors import OptionError
-from featmap.faithfulness import Protocol, Ranked, area, insertion_deletion, measured_curves, turns
+from featmap.faithfulness import Protocol, Ranked, area, insertion_deletion, measured_curves, ranks
 
 HEAT = np.array([[0.1, 0.9], [0.5, 0.0]], np.float32)
 WORTH = np.array([[3.0, 10.0], [5.0, 2.0]])  # what each pixel adds to the value
@@ -12,38 +12,31 @@ def worth_kept(masks, baseline):
     return (masks * WORTH).sum(axis=(1, 2)) + (100 if baseline == 'black' else 0)
 
 
-def test_turns_are_of_equal_area_the_hottest_first():
-    np.testing.assert_array_equal(turns(HEAT, 4), [[2, 0], [1, 3]])
-    np.testing.assert_array_equal(turns(HEAT, 2), [[1, 0], [0, 1]])
-    heat = np.random.default_rng(0).random((7, 9))
-    counts = np.bincount(turns(heat, 5).ravel())
-    assert counts.tolist() == [13, 13, 12, 13, 12]  # 63 pixels
-
-
-def test_more_steps_than_pixels_leave_some_idle():
-    np.testing.assert_array_equal(turns(HEAT, 8), [[4, 0], [2, 6]])
+def test_the_hottest_comes_first():
+    np.testing.assert_array_equal(ranks(HEAT), [[2, 0], [1, 3]])
 
 
 def test_equal_heat_comes_in_the_same_order_drawn_by_lot():
     flat = np.zeros((40, 60))
-    first = turns(flat, 10)
-    np.testing.assert_array_equal(first, turns(flat, 10))
-    assert (first != turns(flat, 10, seed=1)).any()
+    first = ranks(flat)
+    np.testing.assert_array_equal(first, ranks(flat))
+    assert (first != ranks(flat, seed=1)).any()
+    np.testing.assert_array_equal(np.sort(first.ravel()), np.arange(2400))
     # No corner comes first: each quarter has its share of the first tenth.
-    quarters = [(part == 0).mean() for half in np.split(first, 2) for part in np.split(half, 2, axis=1)]
+    quarters = [(part < 240).mean() for half in np.split(first, 2) for part in np.split(half, 2, axis=1)]
     assert min(quarters) > 0.06
     assert max(quarters) < 0.14
     # Where one part is hotter, lots decide only within it.
     flat[:20] = 1
-    assert turns(flat, 10)[:20].max() == 4
+    assert ranks(flat)[:20].max() == 1199
 
 
 def test_heat_that_is_no_number_comes_last_and_unseen_pixels_never():
     heat = np.array([[np.nan, 1.0], [np.inf, -5.0]])
-    assert turns(heat, 4)[0, 1] == 0
-    assert turns(heat, 4)[1, 1] == 1
+    assert ranks(heat)[0, 1] == 0
+    assert ranks(heat)[1, 1] == 1
     seen = np.array([[True, True], [False, True]])
-    np.testing.assert_array_equal(turns(HEAT, 3, seen), [[1, 0], [-1, 2]])
+    np.testing.assert_array_equal(ranks(HEAT, seen), [[1, 0], [3, 2]])
 
 
 def test_curves_against_values_by_hand():
@@ -53,6 +46,24 @@ def test_curves_against_values_by_hand():
     assert curves.insertion_area == pytest.approx((10 + 15 + 18 + 20 / 2) / 4)
     assert curves.deletion_area == pytest.approx((20 / 2 + 10 + 5 + 2) / 4)
     assert curves.gap == pytest.approx(6.5)
+
+
+def test_octaves_halve_the_area():
+    heat = np.random.default_rng(0).random((32, 64)).astype(np.float32)
+    protocol = Protocol('octaves')
+    assert protocol.shares[0] == 1 / 1024
+    assert protocol.shares[-1] == 1 / 2
+    curves = insertion_deletion(heat, lambda masks, _: masks.sum(axis=(1, 2)), protocol=protocol)
+    expected = 2.0 ** np.arange(1, 11)  # of 2,048 pixels
+    np.testing.assert_array_equal(curves.insertion, expected)
+    np.testing.assert_array_equal(curves.deletion, 2048 - expected)
+    assert (curves.whole, curves.bare) == (2048, 0)
+    assert curves.insertion_area == pytest.approx((expected.sum() - 1 - 512) / 9)
+
+
+def test_more_steps_than_pixels_take_at_least_one():
+    curves = insertion_deletion(HEAT, worth_kept, protocol=Protocol(steps=8))
+    np.testing.assert_allclose(curves.insertion, [0, 10, 10, 15, 15, 15, 18, 20, 20])
 
 
 def test_the_baseline_is_handed_on():
@@ -99,8 +110,11 @@ def test_area_is_that_of_rise():
 
 def test_a_protocol_names_all_that_figures_must_share():
     assert Protocol().name == 'featmap-1 · IoU × score · 50 equal areas · blur'
+    assert Protocol('octaves').name == 'featmap-1 · IoU × score · 10 octaves of area · blur'
     assert 'black' in Protocol(baselines=('blur', 'black')).name
     with pytest.raises(OptionError, match='expected one or more of blur, black'):
         Protocol(baselines=('grey',))
+    with pytest.raises(OptionError, match='equal, octaves'):
+        Protocol('log')
     with pytest.raises(OptionError, match='1 or more'):
         Protocol(steps=0)
