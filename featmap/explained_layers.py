@@ -14,17 +14,18 @@ from featmap.wording import option as written
 
 
 class Best(NamedTuple):
-    """A method, and of which stride the layer is that it explains best on."""
+    """A method, of which strides the layers are that it explains best on, and how these become one map."""
 
     method: str
-    stride: int
+    strides: tuple[int, ...]
+    fuse: str = 'mean'
 
 
 BEST = {
-    'boxes': Best('layercam', 8),
-    'classes': Best('layercam', 8),
-    'segments': Best('layercam', 8),
-    '': Best('layercam', 8),
+    'boxes': Best('layercam', (8,)),
+    'classes': Best('layercam', (8,)),
+    'segments': Best('layercam', (8,)),
+    '': Best('layercam', (8,)),
 }
 """For each kind of answer what measured best, see docs/explanations.md."""
 
@@ -32,10 +33,10 @@ BEST = {
 _AFTER = re.compile(r'(?:^|[._])(?:\w*decoder|\w*head|\w*neck|fpn|aux\w*|classifier)\d*(?:$|\.)', re.IGNORECASE)
 
 
-def choose_layer(network: AnyModel, stride: int, extra_tokens: int | None = None) -> str:
-    """The layer nearest to the top that ends the stage of a stride; of no such stride the nearest finer one, or any.
+def choose_layers(network: AnyModel, strides: Sequence[int], extra_tokens: int | None = None) -> tuple[str, ...]:
+    """For each stride the layer nearest to the top that ends its stage, or that of the next finer stride.
 
-    The model is run once, on a blank image.
+    The model is run once, on a blank image. A layer that stands for several strides is named once.
 
     Raises:
         LayerError: where no layer puts out a map.
@@ -50,9 +51,10 @@ def choose_layer(network: AnyModel, stride: int, extra_tokens: int | None = None
             f'none of the {len(layers)} layers of {kind} puts out a map: {written("target_layers")} names one'
         )
     octaves = sorted({_octave(layer) for layer in drawn})
-    wanted = round(math.log2(stride))
-    octave = max((each for each in octaves if each <= wanted), default=octaves[0])
-    return _end_of_stage([layer for layer in drawn if _octave(layer) == octave]).name
+    wanted = [round(math.log2(stride)) for stride in strides]
+    taken = [max((each for each in octaves if each <= octave), default=octaves[0]) for octave in wanted]
+    ends = {octave: _end_of_stage([layer for layer in drawn if _octave(layer) == octave]) for octave in taken}
+    return tuple(end.name for end in ends.values())
 
 
 def _end_of_stage(layers: Sequence[LayerInfo]) -> LayerInfo:

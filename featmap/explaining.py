@@ -15,16 +15,17 @@ from torch import nn
 from featmap.answers import Answers
 from featmap.asked import FLOOR, Asked
 from featmap.errors import ConfigError, LayerError, OptionError, nearest
-from featmap.explained_layers import BEST, choose_layer
+from featmap.explained_layers import BEST, choose_layers
+from featmap.explained_maps import explanations_of
 from featmap.explainers.base import AskingExplainer, Explainer, Heat, MapExplainer
 from featmap.explanation import Explanation
-from featmap.fusing import FUSIONS, fused, on_image
+from featmap.fusing import FUSIONS
 from featmap.geometry import ImageGeometry
 from featmap.layers import Target, resolve
 from featmap.models.protocol import AnyModel, Batch
 from featmap.placement import Placement
 from featmap.registry import EXPLAINERS
-from featmap.structures import Detections, FeatureMap
+from featmap.structures import Detections
 from featmap.targets import Chosen, Scene, TargetSpec, Tracer, choose, traced_layers
 from featmap.unfolded import Unfolder, UnfoldingRecorder
 from featmap.wording import option as written
@@ -54,10 +55,11 @@ class Explaining:
 
     Args:
         network: The model.
-        spec: What is explained.
+        specs: What is explained, all of it found or all of it missed.
         methods: Names in EXPLAINERS, or explainers; by default what measured best for the kind of target.
         layers: Layer names, see :func:`featmap.layers.resolve`; by default what measured best.
-        fuse: How the heats of several layers become one, see :data:`featmap.fusing.FUSIONS`.
+        fuse: How the heats of several layers become one, see :data:`featmap.fusing.FUSIONS`; by default their mean, or
+            of default layers what measured best.
         seed: Of whatever is drawn by lot.
         batch_size: How many forms of an image go through the network at a time; default 8, on a GPU 32.
         arguments: Of explainers that are named, by name.
@@ -72,10 +74,10 @@ class Explaining:
     def __init__(
         self,
         network: AnyModel,
-        spec: TargetSpec,
+        specs: TargetSpec | Sequence[TargetSpec],
         methods: Sequence[str | Explainer] = (),
         layers: Sequence[str | nn.Module] = (),
-        fuse: str = 'mean',
+        fuse: str | None = None,
         *,
         seed: int = 0,
         batch_size: int | None = None,
@@ -83,11 +85,14 @@ class Explaining:
         extra_tokens: int | None = None,
         placement: Placement | None = None,
     ) -> None:
-        if fuse not in FUSIONS:
+        if fuse is not None and fuse not in FUSIONS:
             raise OptionError(f'{written("fuse", fuse)}: expected one of {", ".join(FUSIONS)}')
         self.network = network
-        self.spec = spec
-        self.fuse = fuse
+        self.specs = (specs,) if isinstance(specs, TargetSpec) else tuple(specs)
+        self._of_raw = any(spec.of_raw for spec in self.specs)
+        if self._of_raw and not all(spec.of_raw for spec in self.specs):
+            raise OptionError('what was found and what was missed come of two forwards: explain one after the other')
+        self._fuse = fuse
         self.seed = seed
         self.batch_size = batch_size or (32 if network.device.type == 'cuda' else 8)
         self.extra_tokens = extra_tokens
@@ -116,9 +121,10 @@ class Explaining:
                 around.enter_context(self._placement.watched(batch.inputs, recorder.calls))
                 for method in methods:
                     around.enter_context(method.watching(self.network, self._placement, batch))
-                answers = self._answer(batch, recorder if joined else None, FLOOR if self.spec.of_raw else None)
-            final = self._quietly(image, None) if self.spec.of_raw else answers
-            chosen = choose(self.spec, self._scene(image, answers, final, recorder, batch, joined))
+                answers = self._answer(batch, recorder if joined else None, FLOOR if self._of_raw else None)
+            final = self._quietly(image, None) if self._of_raw else answers
+            scene = self._scene(image, answers, final, recorder, batch, joined)
+            chosen = [each for spec in self.specs for each in choose(spec, scene)]
             asked = Asked(self.network, image, batch, self.seed, self.batch_size)
             found = list(self._explained(chosen, methods, wanted, recorder, unfolder, asked))
             recorder.clear()
@@ -155,7 +161,7 @@ class Explaining:
             batch.geometries[0],
             tracer,
             self.network.score_thr,
-            final if self.spec.of_raw else None,
+            final if self._of_raw else None,
             partial(self._quietly, image, FLOOR),
             joined,
         )
@@ -167,13 +173,20 @@ class Explaining:
                 self._kind_known = self._answer(batch.repeated(batch.inputs[:1].clone()), None, None).kind
         return self._kind_known
 
+    @property
+    def fuse(self) -> str:
+        """How heats become one."""
+        if self._fuse is None and self._chosen_layers:
+            return BEST[self._kind_known or ''].fuse
+        return self._fuse or 'mean'
+
     def _layers_for(self, methods: Sequence[Explainer], batch: Batch) -> list[Target]:
         """The layers that the methods work on."""
         if self._layers or not any(each.takes_layers for each in methods):
             return self._layers
         if not self._chosen_layers:
-            name = choose_layer(self.network, BEST[self._kind(batch)].stride, self.extra_tokens)
-            self._chosen_layers = resolve(self.network.model, [name])
+            names = choose_layers(self.network, BEST[self._kind(batch)].strides, self.extra_tokens)
+            self._chosen_layers = resolve(self.network.model, names)
         return self._chosen_layers
 
     def _explained(
@@ -219,29 +232,8 @@ class Explaining:
         for each in chosen:
             for number, method in enumerate(methods):
                 of_parts = [heats[id(part), number] for part in (each.parts or (each,))]
-                yield from self._fused(each, method, of_parts, asked.geometry)
-
-    def _fused(
-        self, chosen: Chosen, method: Explainer, of_parts: Sequence[Sequence[Heat]], geometry: ImageGeometry
-    ) -> Iterator[Explanation]:
-        about: dict[str, Any] = {
-            'label': chosen.label, 'method': method.name, 'trace': chosen.trace, 'box': chosen.box,
-            'score': chosen.score, 'class_index': chosen.class_index, 'index': chosen.index, 'region': chosen.region,
-            'part': chosen.part, 'fuse': self.fuse, 'class_agnostic': method.class_agnostic,
-        }  # fmt: skip
-        note = 'random weights' if self.network.random_weights else ''
-        notes = [*chosen.notes, *dict.fromkeys(heat.note for heats in of_parts for heat in heats if heat.note)]
-        maps: list[FeatureMap] = []
-        planes: list[np.ndarray] = []
-        # Of all parts of a box the element-wise maximum, as ODAM combines them (2304.06354).
-        for same in _alike(of_parts):
-            values = np.max([_within(heat, geometry) for heat in same], axis=0)
-            maps.append(_map(same[0], values, method.name, geometry, note))
-            planes.append(on_image(values, same[0].cells, geometry))
-        groups = [[index] for index in range(len(maps))] if self.fuse == 'none' else [list(range(len(maps)))]
-        for group in groups:
-            heat = planes[group[0]] if len(group) == 1 else fused([planes[index] for index in group], self.fuse)
-            yield Explanation(maps=tuple(maps[index] for index in group), heat=heat, notes=tuple(notes), **about)
+                note = 'random weights' if self.network.random_weights else ''
+                yield from explanations_of(each, method, of_parts, asked.geometry, self.fuse, note)
 
 
 def explainer_of(method: str | Explainer, arguments: Mapping[str, Mapping[str, Any]] | None = None) -> Explainer:
@@ -265,44 +257,6 @@ def explainer_of(method: str | Explainer, arguments: Mapping[str, Mapping[str, A
 def _bare(chosen: Chosen) -> Chosen:
     """Without its graph."""
     return replace(chosen, scalar=chosen.scalar.detach(), parts=tuple(map(_bare, chosen.parts)))
-
-
-def _alike(of_parts: Sequence[Sequence[Heat]]) -> list[list[Heat]]:
-    """The heats of all parts, by the output that they are of."""
-    found: dict[tuple[str, str, int], list[Heat]] = {}
-    for heats in of_parts:
-        for heat in heats:
-            found.setdefault((heat.layer, heat.path, heat.call), []).append(heat)
-    return list(found.values())
-
-
-def _within(heat: Heat, geometry: ImageGeometry) -> np.ndarray:
-    """(h, w) of 0 to 1: its maximum over the cells on the image is 1."""
-    values = heat.values.float().cpu().numpy()
-    rows, columns = geometry.content_cells(values.shape, heat.cells.stride, heat.cells.offset)  # type: ignore[arg-type]
-    inside = values[rows, columns]
-    most = float(inside[np.isfinite(inside)].max(initial=0.0))
-    return np.clip(values / most, 0, 1) if most > 0 else np.zeros_like(values)
-
-
-def _map(heat: Heat, values: np.ndarray, method: str, geometry: ImageGeometry, note: str) -> FeatureMap:
-    return FeatureMap(
-        values=values[None],
-        layer=heat.layer or 'input',
-        shape=(heat.shape[0] if heat.shape else 1, *values.shape),  # type: ignore[arg-type]
-        stride=heat.cells.stride,
-        geometry=geometry,
-        path=heat.path,
-        call=heat.call,
-        calls=heat.calls,
-        reducer=method,
-        channels=(None,),
-        ranges=((0.0, 1.0),),
-        note=note,
-        offset=heat.cells.offset,
-        stride_known=heat.cells.known,
-        tokens=heat.tokens,
-    )
 
 
 def _independent(part: Chosen, wanted: Sequence[Target], refused: Mapping[str, str]) -> str:

@@ -65,6 +65,7 @@ FLOORS = [
     ['asked', 'unfolded', 'explained_layers'],
     ['targets'],
     ['explainers'],
+    ['explained_maps'],
     ['explaining'],
     ['extractor'],
     ['building', 'learning'],

@@ -6,7 +6,7 @@ import pytest
 from torch import Tensor, nn
 
 from featmap.errors import LayerError
-from featmap.explained_layers import choose_layer
+from featmap.explained_layers import choose_layers
 from featmap.models.openmmlab.detector import Detector
 from featmap.models.source import find_source
 from featmap.options import Run
@@ -34,14 +34,19 @@ def network(module: nn.Module):
 
 @pytest.mark.parametrize(('stride', 'expected'), [(8, 'stage3'), (16, 'stage3'), (4, 'stage2'), (1, 'stage1')])
 def test_the_end_of_the_stage_or_the_nearest_finer_one(stride: int, expected: str) -> None:
-    assert choose_layer(network(Net()), stride) == expected
+    assert choose_layers(network(Net()), [stride]) == (expected,)
+
+
+def test_a_layer_stands_for_all_strides_that_have_none() -> None:
+    assert choose_layers(network(Net()), [4, 8, 16]) == ('stage2', 'stage3')
 
 
 def test_of_a_detector_it_is_of_the_backbone() -> None:
-    assert choose_layer(Detector(CONFIG, CHECKPOINT, 'cpu'), 8) == 'backbone.stage2'
+    layers = choose_layers(Detector(CONFIG, CHECKPOINT, 'cpu'), [4, 8, 16])
+    assert layers == ('backbone.stage1', 'backbone.stage2', 'backbone.stage3')
 
 
 def test_a_net_without_a_map() -> None:
     flat = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 2))
     with pytest.raises(LayerError, match='puts out a map'):
-        choose_layer(network(flat), 8)
+        choose_layers(network(flat), [8])

@@ -137,3 +137,17 @@ def test_an_explainer_of_ones_own_that_asks(detector: Detector, image: np.ndarra
             assert int(each.maps[0].values[0, 0].argmax()) == int(middle > 0.5)
         assert each.notes[-1] == 'halves'
         assert each.layers == ('input',)
+
+
+def test_several_targets_of_one_forward(detector: Detector, image: np.ndarray) -> None:
+    forwards: list[int] = []
+    handle = detector.model.neck.register_forward_hook(lambda *call: forwards.append(1))
+    try:
+        specs = [parse_target('box:1'), parse_target('box:0'), parse_target('top')]
+        found = Explaining(detector, specs, ['layercam'], ['backbone.stage2'])(image)
+    finally:
+        handle.remove()
+    assert [each.index for each in found.explanations] == [1, 0, 0]
+    assert len(forwards) == 1
+    with pytest.raises(OptionError, match='one after the other'):
+        Explaining(detector, [parse_target('top'), parse_target(box='1,1,9,9')])
