@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import cv2
 import numpy as np
@@ -50,20 +52,24 @@ class Asked:
         """The network input, (C, h, w), on the model's device."""
         return self.batch.inputs[0]
 
-    def answer(self, inputs: Tensor) -> tuple[Answers, ...]:
+    def answer(self, inputs: Tensor, recorder: AbstractContextManager[Any] | None = None) -> tuple[Answers, ...]:
         """What the model answers to other network inputs, (B, C, h, w): raw predictions, without gradients.
+
+        Args:
+            inputs: The inputs.
+            recorder: Entered around the forward, see :meth:`featmap.models.protocol.AnyModel.predict`.
 
         Raises:
             ConfigError: where it gives no answer.
         """
         with torch.no_grad():
-            return self.joined_answer(inputs)
+            return self.joined_answer(inputs, recorder)
 
-    def joined_answer(self, inputs: Tensor) -> tuple[Answers, ...]:
+    def joined_answer(self, inputs: Tensor, recorder: AbstractContextManager[Any] | None = None) -> tuple[Answers, ...]:
         """As :meth:`answer`, in the caller's grad mode."""
         if self.batch.inputs.is_contiguous(memory_format=torch.channels_last):
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-        answers = self.network.respond(self.batch.repeated(inputs), raw=FLOOR)
+        answers = self.network.respond(self.batch.repeated(inputs), recorder, raw=FLOOR)
         if answers is None:
             raise ConfigError(f'{type(self.network.model).__name__} gives no answer that could be explained')
         return answers

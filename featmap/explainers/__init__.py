@@ -1,25 +1,33 @@
 """Which part of an image made a model answer so: one method a file, each registered in EXPLAINERS."""
 
+from featmap.explainers.ablationcam import AblationCAM
 from featmap.explainers.agnostic import Agnostic
+from featmap.explainers.drise import DRise
 from featmap.explainers.eigengradcam import EigenGradCAM
 from featmap.explainers.gradcam import GradCAM
 from featmap.explainers.gradcam_plus_plus import GradCAMPlusPlus
 from featmap.explainers.hirescam import HiResCAM
 from featmap.explainers.layercam import LayerCAM
+from featmap.explainers.occlusion import Occlusion
 from featmap.explainers.odam import ODAM
+from featmap.explainers.scorecam import ScoreCAM
 from featmap.explainers.ssgradcam import SSGradCAM
 from featmap.explainers.ssgradcam_plus_plus import SSGradCAMPlusPlus
 from featmap.explainers.xgradcam import XGradCAM
 
 __all__ = [
     'ODAM',
+    'AblationCAM',
     'Agnostic',
+    'DRise',
     'EigenGradCAM',
     'GradCAM',
     'GradCAMPlusPlus',
     'HiResCAM',
     'LayerCAM',
+    'Occlusion',
     'SSGradCAM',
     'SSGradCAMPlusPlus',
+    'ScoreCAM',
     'XGradCAM',
 ]

@@ -4,7 +4,7 @@ from featmap.perturbing.blending import Blend
 from featmap.perturbing.frame import Frame, hats
 from featmap.perturbing.influence import Influence, influence
 from featmap.perturbing.masks import ChannelMasks, RandomMasks, Windows
-from featmap.perturbing.measuring import Masked, Masks, measured
+from featmap.perturbing.measuring import Masked, Masks
 
 __all__ = [
     'Blend',
@@ -17,5 +17,4 @@ __all__ = [
     'Windows',
     'hats',
     'influence',
-    'measured',
 ]

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from featmap.perturbing.blending import Blend
+from featmap.targets import measure_all
 
 if TYPE_CHECKING:
-    from featmap.answers import Answers
     from featmap.asked import Asked
+    from featmap.targets import Chosen
 
 Progress = Callable[[int, int], None]
 """Told how many forwards are done, of how many."""
@@ -26,13 +27,6 @@ class Masks(Protocol):
     def __getitem__(self, part: slice, /) -> Tensor: ...
 
 
-class Measurable(Protocol):
-    """What is explained, such as :class:`featmap.targets.Chosen`."""
-
-    def measure(self, answers: Sequence[Answers]) -> Tensor:
-        """Its value in each of other forwards, (B,)."""
-
-
 class Masked:
     """Targets measured on one image of which masks hide a part.
 
@@ -42,7 +36,7 @@ class Masked:
         baseline: What is seen where the image is hidden, see :meth:`featmap.asked.Asked.baseline`.
     """
 
-    def __init__(self, asked: Asked, chosen: Sequence[Measurable], baseline: str) -> None:
+    def __init__(self, asked: Asked, chosen: Sequence[Chosen], baseline: str) -> None:
         self._asked = asked
         self._chosen = chosen
         inputs = asked.batch.inputs
@@ -65,12 +59,7 @@ class Masked:
         for first in range(start, stop, self._asked.batch_size):
             end = min(first + self._asked.batch_size, stop)
             inputs = self._blend(masks[first:end])
-            found.append(measured(self._chosen, self._asked.answer(inputs)))
+            found.append(measure_all(self._chosen, self._asked.answer(inputs)))
             if progress is not None:
                 progress(end, len(masks))
         return torch.cat(found, dim=1)
-
-
-def measured(chosen: Sequence[Measurable], answers: Sequence[Answers]) -> Tensor:
-    """The value of each target in each of several forwards: (T, B) float32."""
-    return torch.stack([each.measure(answers).float() for each in chosen])

@@ -13,6 +13,7 @@ _EXPORTS = {
     'Trace': 'featmap.targets.trace',
     'Tracer': 'featmap.targets.tracer',
     'choose': 'featmap.targets.base',
+    'measure_all': 'featmap.targets.together',
     'parse_target': 'featmap.targets.spec',
     'traced_layers': 'featmap.targets.tracer',
 }

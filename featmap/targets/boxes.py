@@ -13,7 +13,7 @@ from featmap.answers import Answers
 from featmap.errors import TargetError
 from featmap.registry import TARGETS
 from featmap.targets.base import Scene, Target, written_spec
-from featmap.targets.chosen import Chosen, of_boxes
+from featmap.targets.chosen import Chosen, OfBoxes
 from featmap.targets.names import class_name, class_number
 from featmap.targets.parts import in_parts, score_of
 from featmap.targets.spec import TargetSpec
@@ -79,7 +79,7 @@ def of_class(spec: TargetSpec, scene: Scene) -> list[Chosen]:
             f'class {name}' if name != f'class {label}' else name,
             f'{len(each)} detection{"s" * (len(each) != 1)}',
             max(one.score for one in each),
-            of_boxes(boxes, label),
+            OfBoxes(boxes, label),
             class_index=label,
             box=boxes[0] if len(each) == 1 else None,
             boxes=boxes,
@@ -119,7 +119,7 @@ def prediction(number: int, name: str, part: str, scene: Scene, rank: int | None
         name,
         f'{class_name(label, answers.classes)} {score:.2f}',
         score,
-        of_boxes(box, label),
+        OfBoxes(box, label),
         class_index=label,
         box=box[0],
         boxes=box,

@@ -87,11 +87,16 @@ class Chosen:
 
 
 def box_iou(box: Tensor, boxes: Tensor) -> Tensor:
-    """The intersection over union of a box (4,) with each of (N, 4): (N,), 0 to 1."""
-    low, high = torch.maximum(box[:2], boxes[:, :2]), torch.minimum(box[2:], boxes[:, 2:])
-    common = (high - low).clamp(min=0).prod(dim=1)
-    areas = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(dim=1) + (box[2:] - box[:2]).clamp(min=0).prod()
+    """The intersection over union of a box (4,) with each of (N, 4): (N,), 0 to 1. Several, (M, 1, 4), give (M, N)."""
+    low, high = torch.maximum(box[..., :2], boxes[..., :2]), torch.minimum(box[..., 2:], boxes[..., 2:])
+    common = _area(high - low)
+    areas = _area(boxes[..., 2:] - boxes[..., :2]) + _area(box[..., 2:] - box[..., :2])
     return common / (areas - common).clamp(min=1e-9)
+
+
+def _area(sides: Tensor) -> Tensor:
+    sides = sides.clamp(min=0)
+    return sides[..., 0] * sides[..., 1]
 
 
 def fit(answers: Answers, box: np.ndarray, label: int | None) -> Tensor:
@@ -101,18 +106,25 @@ def fit(answers: Answers, box: np.ndarray, label: int | None) -> Tensor:
     return found if label is None else torch.where(answers.labels == label, found, torch.zeros_like(found))
 
 
-def of_boxes(boxes: np.ndarray, label: int | None) -> Callable[[Answers], Tensor]:
-    """How much of boxes (N, 4) of a class another forward still predicts: the sum of the best IoU × score of each.
+@dataclass(frozen=True, eq=False)
+class OfBoxes:
+    """How much of boxes of a class another forward still predicts: the sum of the best IoU × score of each.
 
     As VPS (2411.16198) measures a single box: over raw predictions, so that it changes without jumps.
+
+    Attributes:
+        boxes: (N, 4) x1 y1 x2 y2 in pixels of the original.
+        label: The class; None for any.
     """
 
-    def measured(answers: Answers) -> Tensor:
+    boxes: np.ndarray
+    label: int | None
+
+    def __call__(self, answers: Answers) -> Tensor:
+        """The value in one forward, 0-dim."""
         if not len(answers.boxes):
             return answers.scores.new_zeros(())
-        return torch.stack([fit(answers, box, label).amax() for box in boxes]).sum()
-
-    return measured
+        return torch.stack([fit(answers, box, self.label).amax() for box in self.boxes]).sum()
 
 
 def probability(logits: Tensor, label: int, other: int | None, activation: str) -> Tensor:
