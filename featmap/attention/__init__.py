@@ -2,7 +2,32 @@
 
 from featmap.attention.asking import handed_out, hint
 from featmap.attention.boxes import BoxWatch
+from featmap.attention.keys import KeyMap, Keys, keys_by
 from featmap.attention.reading import ATTENTION, Attended, Matrix, check_answers, matrices_in
+from featmap.attention.relevant import Relevant, relevant_for
 from featmap.attention.rows import Rows
+from featmap.attention.splat import on_finest, splat
+from featmap.attention.tape import AttentionTape, Sampling, Step, is_across
 
-__all__ = ['ATTENTION', 'Attended', 'BoxWatch', 'Matrix', 'Rows', 'check_answers', 'handed_out', 'hint', 'matrices_in']
+__all__ = [
+    'ATTENTION',
+    'Attended',
+    'AttentionTape',
+    'BoxWatch',
+    'KeyMap',
+    'Keys',
+    'Matrix',
+    'Relevant',
+    'Rows',
+    'Sampling',
+    'Step',
+    'check_answers',
+    'handed_out',
+    'hint',
+    'is_across',
+    'keys_by',
+    'matrices_in',
+    'on_finest',
+    'relevant_for',
+    'splat',
+]
