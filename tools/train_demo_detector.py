@@ -94,6 +94,18 @@ def build_runner(cfg: Config) -> Runner:
     return Runner.from_cfg(cfg)
 
 
+def training_record(cfg: Config, seconds: float, seed: int, threads: int) -> dict:
+    """What a checkpoint says about how it was made."""
+    return {
+        'iterations': cfg.train_cfg.max_iters,
+        'seconds': round(seconds),
+        'seed': seed,
+        'threads': threads,
+        'python': platform.python_version(),
+        'packages': {name: version(name) for name in PACKAGES},
+    }
+
+
 def save_checkpoint(runner: Runner, path: Path, training: dict) -> None:
     """Write the averaged weights in half precision: plain tensors and a plain ``meta``, no more."""
     average = next(hook for hook in runner.hooks if isinstance(hook, EMAHook))
@@ -157,14 +169,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float] | None:
         cfg.merge_from_dict(args.cfg_options)
         if not args.evaluate_only:
             runner, seconds = train(cfg)
-            training = {
-                'iterations': cfg.train_cfg.max_iters,
-                'seconds': round(seconds),
-                'seed': args.seed,
-                'threads': args.threads,
-                'python': platform.python_version(),
-                'packages': {name: version(name) for name in PACKAGES},
-            }
+            training = training_record(cfg, seconds, args.seed, args.threads)
             save_checkpoint(runner, checkpoint, training)
         figures = evaluate(cfg, checkpoint)
     card = model_card(cfg, torch.load(checkpoint, weights_only=True), checkpoint, figures)
