@@ -4,6 +4,7 @@
     python tools/benchmark.py reducers          # each reducer
     python tools/benchmark.py channels          # 2,048 channels to files, time and memory
     python tools/benchmark.py e2e --device cpu  # one image, file to file, against the bare network and MMYOLO's demo
+    python tools/benchmark.py explain           # explanations against pytorch-grad-cam and bare backwards
     python tools/benchmark.py startup           # start to first picture, as processes
     python tools/benchmark.py --json bench.json # all of them
 
@@ -25,7 +26,7 @@ from rich.console import Console
 
 from featmap.models.device import pick_device
 
-BENCHMARKS = ('draw', 'reducers', 'channels', 'e2e', 'startup')
+BENCHMARKS = ('draw', 'reducers', 'channels', 'e2e', 'explain', 'startup')
 _WIDTH = 150  # of tables that go to a file
 
 

@@ -8,6 +8,7 @@ from featmap.faithfulness.localisation import box_mask, energy, energy_of_others
 from featmap.faithfulness.protocol import AREAS, BASELINES, Protocol
 from featmap.faithfulness.ranking import ranks
 from featmap.faithfulness.result import Faithfulness, Figures
+from featmap.faithfulness.road import impute, road
 
 __all__ = [
     'AREAS',
@@ -26,6 +27,7 @@ __all__ = [
     'energy',
     'energy_of_others',
     'gaussian_map',
+    'impute',
     'insertion_deletion',
     'inside',
     'localised',
@@ -33,4 +35,5 @@ __all__ = [
     'pointing',
     'random_map',
     'ranks',
+    'road',
 ]

@@ -8,7 +8,7 @@ from pathlib import Path
 import benchmark
 import pytest
 import torch
-from benchmarks import channels, draw, measure
+from benchmarks import channels, draw, explain, measure
 from benchmarks.context import Context
 from benchmarks.report import Row
 from benchmarks.weights import save_weights
@@ -46,6 +46,20 @@ def test_draw_reports_each_way_and_the_memory(tmp_path, monkeypatch):
         check_ratio(row)
     # MMEngine upsamples every channel: 64 planes of 1333x800 float32 are 273 MB.
     assert rows[-1]['peer'] > 250
+
+
+def test_explain_measures_a_box_all_boxes_and_masks(tmp_path, monkeypatch):
+    monkeypatch.setattr(explain, 'MASKS', 8)
+    out = tmp_path / 'bench.json'
+    benchmark.main(['explain', *QUICK, '--json', str(out)])
+    rows = {row['name']: row for row in json.loads(out.read_text(encoding='utf-8'))['tables']['explain']}
+    assert rows['a box of the shipped detector']['goal'] == 'at most 3 of it'
+    assert rows['drise, 20 boxes']['unit'] == '/s'
+    for row in rows.values():
+        if row['featmap'] is not None:
+            check_ratio(row)
+        else:
+            assert row['note'] in ('torchvision is not installed', 'pytorch_grad_cam is not installed')
 
 
 def test_reducers_are_all_there_or_say_why_not(tmp_path):
