@@ -111,6 +111,7 @@ class Explaining:
             FeatMapError: the one of :mod:`featmap.errors` that says what is wrong.
         """
         batch = self.network.prepare([image])
+        unspoilt = replace(batch, inputs=batch.inputs.clone())  # the forward may write into its input
         methods = self._methods or (explainer_of(BEST[self._kind(batch)].method, self._arguments),)
         wanted = self._layers_for(methods, batch)
         joined = any(each.needs_graph for each in methods)
@@ -125,7 +126,7 @@ class Explaining:
             final = self._quietly(image, None) if self._of_raw else answers
             scene = self._scene(image, answers, final, recorder, batch, joined)
             chosen = [each for spec in self.specs for each in choose(spec, scene)]
-            asked = Asked(self.network, image, batch, self.seed, self.batch_size)
+            asked = Asked(self.network, image, unspoilt, self.seed, self.batch_size)
             found = list(self._explained(chosen, methods, wanted, recorder, unfolder, asked))
             recorder.clear()
         return Explained(tuple(found), final.detections, batch.geometries[0], tuple(map(_bare, chosen)), asked)

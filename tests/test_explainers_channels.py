@@ -136,6 +136,20 @@ def test_without_a_layer_they_say_so(method):
         method.explain(asked_of(Net(), IMAGE), [output(0)])
 
 
+@pytest.mark.parametrize('method', [ScoreCAM(), AblationCAM()])
+def test_a_model_that_writes_into_its_input_is_fed_with_the_image_again(method):
+    class Writing(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x.mul_(0.5))
+
+    asked = asked_of(Writing(), IMAGE, batch_size=1)
+    before = asked.inputs.clone()
+    (heat,) = method.explain(asked, [output(0)], resolve(asked.network.model, ['stem']))[0]
+    assert torch.equal(asked.inputs, before)
+    red = torch.from_numpy(IMAGE[:, :, 0].copy()) / 255 / 2
+    torch.testing.assert_close(heat.values, red * (1.5 if method.name == 'scorecam' else 1))
+
+
 def test_no_hook_is_left_behind_by_a_forward_that_fails():
     class Failing(Net):
         def forward(self, x: Tensor) -> Tensor:

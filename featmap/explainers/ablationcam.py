@@ -30,12 +30,13 @@ class AblationCAM(AskingExplainer):
     def explain(self, asked: Asked, chosen: Sequence[Chosen], layers: Sequence[Target] = ()) -> list[list[Heat]]:
         """For each target a heat on each map of the layers."""
         maps = LayerMaps(asked, layers, self.name)
-        whole = measure_all(chosen, asked.answer(asked.batch.inputs[:1]))
+        image = asked.batch.inputs[:1]
+        whole = measure_all(chosen, asked.answer(image.clone()))
         which = [(number, channel) for number, item in enumerate(maps.maps) for channel in range(len(item.features))]
         found = []
         for start in range(0, len(which), asked.batch_size):
             part = which[start : start + asked.batch_size]
-            inputs = asked.batch.inputs[:1].expand(len(part), -1, -1, -1)
+            inputs = image.repeat(len(part), 1, 1, 1)  # a copy: the forward may write into it
             found.append(measure_all(chosen, asked.answer(inputs, Ablation(maps, part))))
         lost = (whole - torch.cat(found, dim=1)) / whole.abs().clamp_min(torch.finfo(whole.dtype).tiny)
         parts = lost.split([len(item.features) for item in maps.maps], dim=1)

@@ -58,12 +58,13 @@ class LayerMaps:
         if not layers:
             raise OptionError(f'{method} works on the channels of layers: name at least one')
         self._shape = asked.batch.input_shape
-        self._inputs = asked.batch.inputs
+        self._inputs = asked.batch.inputs[:1]
         self._placement = Placement(asked.network.model)
         self._found: list[LayerMap] = []
         self._recorder = ActivationRecorder(asked.network.model, layers, self._record)
-        with self._placement.watched(asked.batch.inputs, self._recorder.calls):
-            asked.network.predict(asked.batch, self._recorder)
+        batch = asked.batch.repeated(self._inputs.clone())  # the forward may write into it
+        with self._placement.watched(batch.inputs, self._recorder.calls):
+            asked.network.predict(batch, self._recorder)
         self.maps = [item for record in self._recorder.records for item in record.value]
         """The maps, in the order of the layers."""
 

@@ -34,7 +34,10 @@ class _Joined(TorchFunctionMode):
 
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
-    """No gradients of parameters inside: the graph is of activations alone."""
+    """No gradients of parameters inside: the graph is of activations alone. Nothing changes where gradients are off."""
+    if not torch.is_grad_enabled():
+        yield
+        return
     learning = [each for each in module.parameters() if each.requires_grad]
     try:
         for each in learning:

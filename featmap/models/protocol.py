@@ -78,6 +78,7 @@ class AnyModel(ABC):
     head_score_thr: float | None = None
     amp: bool = False
     _channels_last: bool = False
+    _took_channels_last: bool = False
 
     @property
     @abstractmethod
@@ -177,7 +178,10 @@ class AnyModel(ABC):
             return self._recorded(forward, batch, recorder)
         try:
             # A copy: the forward may write into it before it comes to the layer that cannot take it.
-            return self._recorded(forward, replace(batch, inputs=batch.inputs.clone()), recorder)
+            inputs = batch.inputs if self._took_channels_last else batch.inputs.clone()
+            found = self._recorded(forward, replace(batch, inputs=inputs), recorder)
+            self._took_channels_last |= found is not None  # of None it may have ended before that layer
+            return found
         except (RuntimeError, ValueError, AssertionError, FeatMapError) as error:
             if not _is_about_layout(error):
                 raise

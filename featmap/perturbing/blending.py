@@ -18,10 +18,11 @@ class Blend:
     """
 
     def __init__(self, image: Tensor, baseline: Tensor, channels_last: bool = False) -> None:
-        self._baseline = baseline.to(image).contiguous()
-        self._difference = image.contiguous() - self._baseline
-        self._channels_last = channels_last
-        self._plain = self._laid_out = image.new_empty(0)
+        self._layout = layout = torch.channels_last if channels_last else torch.contiguous_format
+        baseline, image = baseline.to(image)[None], image[None]
+        self._baseline = baseline.contiguous(memory_format=layout)
+        self._difference = (image - baseline).contiguous(memory_format=layout)
+        self._inputs = self._difference[:0]
 
     def __call__(self, masks: Tensor) -> Tensor:
         """Network inputs.
@@ -32,11 +33,7 @@ class Blend:
         Returns:
             (B, C, H, W), valid until the next call.
         """
-        shape = len(masks), *self._difference.shape
-        if len(self._plain) < len(masks):
-            self._plain = self._laid_out = self._difference.new_empty(shape)
-            if self._channels_last:
-                self._laid_out = torch.empty_like(self._plain, memory_format=torch.channels_last)
-        plain = self._plain[: len(masks)]
-        torch.addcmul(self._baseline, masks[:, None].to(plain), self._difference, out=plain)
-        return self._laid_out[: len(masks)].copy_(plain) if self._channels_last else plain
+        if len(self._inputs) < len(masks):
+            self._inputs = torch.empty_like(self._difference.expand(len(masks), -1, -1, -1), memory_format=self._layout)
+        # In three steps, each along the memory as it lies: a mask that is broadcast over channels is read out of turn.
+        return self._inputs[: len(masks)].copy_(masks[:, None]).mul_(self._difference).add_(self._baseline)

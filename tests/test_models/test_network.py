@@ -182,6 +182,17 @@ def test_a_forward_that_writes_into_its_input_is_run_again_on_the_input_as_it_wa
     torch.testing.assert_close(given[0], wanted)
 
 
+def test_the_input_is_copied_until_a_forward_has_taken_its_layout():
+    model = Answering(torch.zeros(1, 2))
+    made = network(model, classes=('cat', 'dog'))
+    batch = made.prepare([IMAGE])
+    same = []
+    for _ in range(3):
+        made.predict(batch)
+        same.append(model.given['pixels'].data_ptr() == batch.inputs.data_ptr())
+    assert same == [False, True, True]
+
+
 def test_maps_are_calibrated_on_the_input_as_it_was():
     class Net(nn.Module):
         """Writes into its input, or does the same to a copy."""
