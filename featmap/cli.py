@@ -15,6 +15,7 @@ from featmap.errors import FeatMapError, first_line
 from featmap.escaping import escape
 from featmap.options import Run
 from featmap.options.parser import build_parser
+from featmap.targets.asked_for import target_asked_for
 from featmap.wording import command_line
 
 
@@ -28,7 +29,9 @@ def parse_args(argv: Sequence[str] | None = None, prog: str | None = None) -> Ru
     if prog:
         parser.prog = prog
     # Intermixed: several images may stand before options, and CONFIG after them.
-    return Run.of(vars(parser.parse_intermixed_args(argv)), 'command').check(config=False)
+    run = Run.of(vars(parser.parse_intermixed_args(argv)), 'command').check(config=False)
+    target_asked_for(run)  # read before the model is loaded
+    return run
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:

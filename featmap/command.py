@@ -198,6 +198,16 @@ class _Drawing:
             return 2 if len(failures) == len(sources) else 1
         return 1 if self.refused else 0
 
+    def _tell_choice(self, result: Any) -> None:
+        """Say by what was explained where nobody asked for a method or a layer."""
+        options = self.inferencer.options
+        if not options.explains or (options.explain.method and options.what.target_layers):
+            return
+        missing = [] if options.explain.method else [written('method')]
+        missing += [] if options.what.target_layers else [written('target_layers')]
+        used = dict.fromkeys(f'{each.method} on {", ".join(each.layers)}' for each in result.explanations)
+        tell(self.notes, f'featmap: no {" and ".join(missing)}: {"; ".join(used)}')
+
     def _tell_truth(self) -> None:
         truth = self.inferencer.truth
         if len(self.counts) > 1:
@@ -215,6 +225,8 @@ class _Drawing:
                 f'{written("out_file", "-")} takes one picture, and this one has {len(result.renderings)} pages: use '
                 f'{written("out_dir")}, or draw fewer channels'
             )
+        if step == 0:
+            self._tell_choice(result)
         for reason in result.refused:
             if reason not in self.refused:
                 self.refused.add(reason)

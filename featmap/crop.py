@@ -72,7 +72,10 @@ class Crop:
             raise DrawError(
                 f'{written("crop", str(self))}: the image has {have}; a lower {written("score_thr")} keeps more of them'
             )
-        x1, y1, x2, y2 = map(float, boxes[self.box])
+        return self.around(*map(float, boxes[self.box]))
+
+    def around(self, x1: float, y1: float, x2: float, y2: float) -> tuple[float, float, float, float]:
+        """A box with the margin on each side; it may leave the image."""
         around = max(self.margin * max(x2 - x1, y2 - y1), _LEAST_MARGIN if self.margin else 0)
         return x1 - around, y1 - around, x2 + around, y2 + around
 

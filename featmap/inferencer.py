@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,12 +15,12 @@ from torch import nn
 from featmap.building import components_of, drawer_of, reducer_label, reducer_of, visualizer_of, warn_of_threshold
 from featmap.default_layers import Default, choose
 from featmap.errors import OptionError
+from featmap.explained_results import Explains, Plan
 from featmap.extractor import MapExtractor
 from featmap.ground_truth import open_ground_truth
 from featmap.images import AnyImage, each_image, is_one, pixels_of
 from featmap.layers import Target
 from featmap.learning import Learning
-from featmap.matching import match
 from featmap.models.modes import lock_of
 from featmap.models.overrides import as_dict
 from featmap.models.source import find_source
@@ -31,8 +31,7 @@ from featmap.results import Result
 from featmap.sources import Source
 from featmap.storage import SavedImage, versions
 from featmap.structures import Detections, FeatureMap, Rendering
-from featmap.vis_logs import add_to_logs
-from featmap.wording import option as written
+from featmap.vis_logs import add_pages, add_to_logs
 
 if TYPE_CHECKING:
     from featmap.visualizer import FeatMapVisualizer
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
 _MOST_OTHERS = 8  # inferencers of other options that are kept for the next call
 
 
-class FeatMapInferencer:
+class FeatMapInferencer(Explains):
     """Draws what a model's layers put out for an image.
 
     Args:
@@ -82,13 +81,16 @@ class FeatMapInferencer:
         self.truth = None if gt is None else open_ground_truth(gt)
         reducer = reducer_of(self.options)
         self._drawer = drawer_of(self.options, {*self._own, *asked.given}, save_dir)
+        plan = Plan.of(self.options)
         self.network = source.open(self.options)
         if self.truth is not None:
             self.truth.use(self.network.classes)
         self._default: Default | None = None
         self.default_layers = self._choose_layers()
-        self.extractor = self._extractor(reducer)
-        self._learning = Learning(self.extractor, self._drawer.look.norm)
+        self._why = None if plan is None else plan.on(self.network)
+        if plan is None:
+            self.extractor = self._extractor(reducer)
+            self._learning = Learning(self.extractor, self._drawer.look.norm)
         self._others: list[tuple[Run, FeatMapInferencer]] = []
         self._lock = lock_of(self.network.model)
         self._complete = True
@@ -96,7 +98,7 @@ class FeatMapInferencer:
 
     def _choose_layers(self) -> Default | None:
         """Put layers that suit the model where the options name none; None where they do."""
-        if self.options.what.target_layers:
+        if self.options.what.target_layers or self.options.explains:
             return None
         if self._default is None or 'extra_tokens' in self.options.given:
             self._default = choose(self.network, self.options.what.extra_tokens)
@@ -127,9 +129,9 @@ class FeatMapInferencer:
 
     def __repr__(self) -> str:
         """One line: the model, the layers, the reducer."""
-        layers = ', '.join(target.label for target in self.targets)
-        kind = type(self.model).__name__
-        return f'<FeatMapInferencer of {kind} on {self.network.device}: {layers} by {reducer_label(self.options)}>'
+        kind, layers = type(self.model).__name__, ', '.join(target.label for target in self.targets)
+        shows = f'{layers} by {reducer_label(self.options)}' if self._why is None else f'why {self._why.spec}'
+        return f'<FeatMapInferencer of {kind} on {self.network.device}: {shows}>'
 
     @property
     def model(self) -> nn.Module:
@@ -161,12 +163,12 @@ class FeatMapInferencer:
     @property
     def run(self) -> Range | None:
         """The range of all maps of a run, for the norm ``run``; None for any other, and before a run."""
-        return self._learning.run
+        return self._learning.run if self._why is None else None
 
     @property
     def targets(self) -> list[Target]:
         """The layers that are drawn."""
-        return self.extractor.targets
+        return self.extractor.targets if self._why is None else self._why.layers
 
     def __call__(
         self, images: AnyImage | Sequence[AnyImage], step: int = 0, *, bgr: bool = False, **options: Any
@@ -188,7 +190,8 @@ class FeatMapInferencer:
             return self.with_options(**options)(images, step, bgr=bgr)
         items = list(each_image(images, bgr, self.options.inputs.max_pixels))
         with self._lock:
-            self._learning.see(items)
+            if self._why is None:
+                self._learning.see(items)
             results = [self.draw(item, step + number) for number, item in enumerate(items)]
         return results[0] if is_one(images) else results
 
@@ -220,6 +223,8 @@ class FeatMapInferencer:
         other._asked = asked.over(self._asked)
         # What this call leaves without an effect was asked for by another one.
         other.options = replace(other._asked.above(self._own), given=asked.given).check()
+        plan = Plan.of(other.options)
+        other._why = None if plan is None else plan.on(self.network, self._why)
         other.default_layers = other._choose_layers()
         if 'gt' in asked.given:
             gt = other.options.what.gt
@@ -230,16 +235,20 @@ class FeatMapInferencer:
             drawer = visualizer_of(other.options, {*self._own, *other._asked.given}, self._save_dir)
             drawer._vis_backends = self.visualizer._vis_backends
             other._drawer = drawer
+        other._complete = True
+        if plan is not None:
+            return other
         mine, theirs = self.options.what, other.options.what
-        alike = all(getattr(mine, name) == getattr(theirs, name) for name in ('target_layers', 'reducing', 'overlay'))
+        alike = self._why is None and all(
+            getattr(mine, name) == getattr(theirs, name) for name in ('target_layers', 'reducing', 'overlay')
+        )
         # A reducer that learns is shared once it has: two would spoil each other's basis before.
         shares = alike and self._learning.has_basis
         other.extractor = other._extractor(self.reducer if shares else reducer_of(other.options))
-        if mine.placing == theirs.placing:
+        if self._why is None and mine.placing == theirs.placing:
             other.extractor.placement = self.extractor.placement
         norm = other._drawer.look.norm
         other._learning = self._learning.shared(other.extractor, norm) if alike else Learning(other.extractor, norm)
-        other._complete = True
         return other
 
     def learn(
@@ -254,6 +263,8 @@ class FeatMapInferencer:
             skip: Errors of single images to pass over.
             bgr: As for a call.
         """
+        if self._why is not None:
+            return
         with self._lock:
             self._learning.forget()
             self._learning.see(list(each_image(images, bgr, self.options.inputs.max_pixels)), skip)
@@ -264,12 +275,20 @@ class FeatMapInferencer:
         """Draw one image: (H, W, 3) RGB uint8, or a source to read it from; without pictures, only to split it."""
         pixels = pixels_of(image)
         name, location = ('image', '') if isinstance(image, np.ndarray) else (image.name, image.origin)
+        if self._why is not None:
+            with self._lock:
+                result = self._why.result(pixels, name, location, self._drawer, pictures or self.logs)
+                if self.logs:
+                    add_pages(self.visualizer, PurePath(name).stem, result.renderings, step)
+            return result
         with self._lock:
             maps, detections = self.compute(pixels)
             seen = self.extractor.picture
             pixels, title = (pixels, name) if seen is None else (seen.image, seen.title(name))
             refused = self.extractor.refused
-            matched = self._match(detections, location, pixels)
+            shape = (pixels.shape[0], pixels.shape[1])
+            truth = self.truth
+            matched: dict[str, Any] = {} if truth is None else {'match': truth.matched(detections, location, shape)}
             renderings: Sequence[Rendering] = ()
             if pictures or self.logs:
                 renderings = self._drawer.draw_sheets(pixels, maps, detections, title=title, run=self.run, **matched)
@@ -289,32 +308,8 @@ class FeatMapInferencer:
             self.network.score_thr = self.options.what.score_thr
             return self.extractor.extract(image)
 
-    def _match(self, detections: Detections | None, location: str, image: np.ndarray) -> dict[str, Any]:
-        """What of the image's ground truth was found; nothing where there is none."""
-        if self.truth is None:
-            return {}
-        if detections is None or detections.kind not in ('detection', 'instance'):
-            has = 'an output of no known kind' if detections is None else detections.count
-            raise OptionError(f'{written("gt")} needs boxes with classes, and this model has {has}')
-        return {'match': match(detections, self.truth.of(location, (image.shape[0], image.shape[1])))}
-
     def record(self, result: Result) -> SavedImage:
         """A result with all that :func:`featmap.storage.save_maps` keeps: maps, settings, model, versions."""
-        provenance = {
-            **self.network.provenance,
-            'settings': {
-                **self.options.values('what', 'look', 'scale', 'model'),
-                **self._drawer.settings,
-            },
-            'versions': versions(),
-        }
-        return SavedImage(
-            name=result.name,
-            location=result.location,
-            image_shape=result.original.shape[:2],
-            maps=result.maps,
-            detections=result.predictions,
-            provenance=provenance,
-            run_range=(self.run.low, self.run.high, self.run.noise) if self.run else None,
-            truth=result.match.truth if result.match else None,
-        )
+        groups = ('what', 'look', 'scale', 'model') if self._why is None else ('what', 'explain', 'look', 'model')
+        settings = {**self.options.values(*groups), **self._drawer.settings}
+        return result.saved({**self.network.provenance, 'settings': settings, 'versions': versions()}, self.run)

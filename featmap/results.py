@@ -13,9 +13,11 @@ import numpy as np
 from featmap.errors import OptionError, OutputError
 from featmap.matching import Match
 from featmap.notebook import screen_png
+from featmap.rendering.normalize import Range
 from featmap.singles import Singles
 from featmap.sinks import exact_file, save_image, save_images
 from featmap.split import original_file, save_singles
+from featmap.storage import SavedImage
 from featmap.structures import Detections, FeatureMap, Rendering
 from featmap.writing import refuse_overwriting
 
@@ -158,3 +160,21 @@ class Result:
         """As :meth:`save_split`, by the path of the original's file; see :func:`featmap.split.save_singles`."""
         read = {self.location: 'the image that it shows'}
         return save_singles(self.panels(), original, taken, read, quality)
+
+    def saved(self, provenance: dict[str, Any], run: Range | None = None) -> SavedImage:
+        """What :func:`featmap.storage.save_maps` keeps of it.
+
+        Args:
+            provenance: See :class:`featmap.storage.SavedImage`.
+            run: The range of the whole run, for the norm ``run``.
+        """
+        return SavedImage(
+            name=self.name,
+            location=self.location,
+            image_shape=(self.original.shape[0], self.original.shape[1]),
+            maps=self.maps,
+            detections=self.predictions,
+            provenance=provenance,
+            run_range=(run.low, run.high, run.noise) if run else None,
+            truth=self.match.truth if self.match else None,
+        )

@@ -10,6 +10,7 @@ import numpy as np
 
 from featmap.classification import KINDS as CLASSIFIED
 from featmap.schema import Check, SchemaError, flag, many, mapping, maybe, number, one_of, record, text, whole
+from featmap.stored_explanations import ENTRY as EXPLANATION
 from featmap.structures import KINDS
 from featmap.tokens import Tokens
 
@@ -135,7 +136,7 @@ SIDECAR: Check = record(
         'detections': maybe(_results),
         'maps': many(_map, most=100_000),
     },
-    {'ground_truth': maybe(_truth)},
+    {'ground_truth': maybe(_truth), 'explanations': many(EXPLANATION)},
 )
 
 

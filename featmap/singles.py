@@ -56,7 +56,7 @@ class Singles(Sequence[str]):
         names = ['original', *(['truth'] if plain.has_truth else [])]
         for item in maps:
             names += [_name(item, plane, column) for plane, column in order_of(item, plain.look)]
-        self._names = _unique(names)
+        self._names = unique(names)
 
     def __len__(self) -> int:
         """How many panels there are."""
@@ -120,7 +120,7 @@ def file_part(text: str) -> str:
     return plain
 
 
-def _unique(names: Sequence[str]) -> list[str]:
+def unique(names: Sequence[str]) -> list[str]:
     """The names, those that a file system may not tell apart with a number."""
     taken: set[str] = set()
     found = []

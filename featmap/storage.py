@@ -21,6 +21,8 @@ import numpy as np
 from featmap.arrays import DATA_SUFFIXES, pack, sidecar_of, unpack
 from featmap.drawer import MapDrawer
 from featmap.errors import DrawError, GeometryError, OptionError, OutputError, SourceError, first_line, nearest
+from featmap.explained import ExplanationDrawer
+from featmap.explanation import Explanation
 from featmap.matching import Match, match
 from featmap.options import DRAWING, Run
 from featmap.rendering.normalize import Range
@@ -28,6 +30,7 @@ from featmap.schema import SchemaError, described
 from featmap.sidecar import SIDECAR, plain
 from featmap.singles import Singles
 from featmap.sources import Source
+from featmap.stored_explanations import explanation_entries, explanations_of
 from featmap.stored_maps import map_entry, map_of
 from featmap.stored_results import results_entry, results_of, truth_entry, truth_of
 from featmap.structures import Detections, FeatureMap, GroundTruth, Rendering
@@ -59,6 +62,7 @@ class SavedImage:
             they were in force, and any others), ``versions``. What JSON cannot hold is saved as text.
         run_range: (low, high, noise) of the whole run, for the norm ``run``; files of old have no noise.
         truth: The ground truth that is drawn beside the detections; None for none.
+        explanations: What the maps speak for, each map once; none where they show what layers put out.
     """
 
     name: str
@@ -69,6 +73,7 @@ class SavedImage:
     provenance: dict[str, Any] = field(default_factory=dict)
     run_range: tuple[float, ...] | None = None
     truth: GroundTruth | None = None
+    explanations: tuple[Explanation, ...] = ()
 
     def __repr__(self) -> str:
         """One line: what it is called and how many maps."""
@@ -91,13 +96,21 @@ class SavedImage:
     def draw_sheets(self, image: np.ndarray | str | Path | None = None, **look: Any) -> Sequence[Rendering]:
         """As :meth:`draw`, but every page; there are several where a layer has very many planes."""
         drawer, original, run = self._again(image, look)
+        if self.explanations:
+            return self._why(drawer).draw_sheets(original, self.explanations, self.detections, self.name)
         matched = self._match()
         return drawer.draw_sheets(original, self.maps, self.detections, title=self.name, run=run, match=matched)
 
     def panels(self, image: np.ndarray | str | Path | None = None, **look: Any) -> Singles:
         """As :meth:`draw`, but every panel by itself and bare; :func:`featmap.split.save_singles` writes them."""
         drawer, original, run = self._again(image, look)
+        if self.explanations:
+            return self._why(drawer).draw_panels(original, self.explanations, self.detections)
         return drawer.draw_panels(original, self.maps, self.detections, run, self._match())
+
+    def _why(self, drawer: MapDrawer) -> ExplanationDrawer:
+        settings = self.provenance.get('settings') or {}
+        return ExplanationDrawer(drawer, settings.get('zoom') is True)
 
     def _again(
         self, image: np.ndarray | str | Path | None, look: Mapping[str, Any]
@@ -166,6 +179,7 @@ def save_maps(path: str | os.PathLike[str], saved: SavedImage, features: bool = 
     arrays: dict[str, np.ndarray] = {}
     entries = [map_entry(item, f'map{number}', arrays, features) for number, item in enumerate(saved.maps)]
     detections = results_entry(saved.detections, arrays)
+    explained = explanation_entries(saved.explanations, arrays)
     data = pack(path, arrays)
     height, width = saved.image_shape
     sidecar = {
@@ -179,6 +193,8 @@ def save_maps(path: str | os.PathLike[str], saved: SavedImage, features: bool = 
         'ground_truth': truth_entry(saved.truth),
         'maps': entries,
     }
+    if saved.explanations:
+        sidecar['explanations'] = explained
     text = json.dumps(plain(sidecar), indent=1, ensure_ascii=False, allow_nan=False) + '\n'
     with atomic_write(path) as file:
         file.write(data)
@@ -254,13 +270,15 @@ def _read(path: Path, most: int = 1 << 40) -> bytes:
 def _restored(content: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> SavedImage:
     image, run = content['image'], content['run_range']
     shape = (image['height'], image['width'])
+    maps = tuple(map_of(entry, arrays) for entry in content['maps'])
     return SavedImage(
         image['name'],
         image['location'],
         shape,
-        tuple(map_of(entry, arrays) for entry in content['maps']),
+        maps,
         results_of(content['detections'], arrays, shape),
         dict(content['provenance']),
         run,
         truth_of(content.get('ground_truth')),
+        explanations_of(content.get('explanations', ()), maps, arrays, shape),
     )

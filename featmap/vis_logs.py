@@ -51,7 +51,7 @@ def add_to_logs(
     for index, item in enumerate(maps):
         layers.setdefault(item.layer, []).append(index)
     if len(layers) < 2:
-        return _add(visualizer, stem, renderings, step)
+        return add_pages(visualizer, stem, renderings, step)
     # As large as in one picture of all: a hundred layers are not a hundred times as much to send.
     longest = max(visualizer.view(image, detections, maps).shape)
     scales = scales_of(maps, visualizer.look.norm, run)
@@ -59,11 +59,12 @@ def add_to_logs(
     for layer, chosen in layers.items():
         mine, theirs = [maps[index] for index in chosen], [scales[index] for index in chosen]
         pages = visualizer.draw_sheets(image, mine, detections, name, run, match, theirs, longest)
-        tags += _add(visualizer, f'{stem}/{layer}', pages, step)
+        tags += add_pages(visualizer, f'{stem}/{layer}', pages, step)
     return tags
 
 
-def _add(visualizer: FeatMapVisualizer, tag: str, pages: Sequence[Rendering], step: int) -> list[str]:
+def add_pages(visualizer: FeatMapVisualizer, tag: str, pages: Sequence[Rendering], step: int) -> list[str]:
+    """Hand pages to every vis backend, and return their tags: the tag itself, or ``tag_1`` and so on."""
     tags = [tag] if len(pages) == 1 else [f'{tag}_{number + 1}' for number in range(len(pages))]
     for each, page in zip(tags, pages):
         visualizer.add_image(each, page.image, step)

@@ -119,7 +119,7 @@ def draw_figure(
         OptionError: for sizes out of range, and an unknown style.
     """
     _check(image, maps, detections, dpi, width, columns, font_size)
-    part, window = _window(crop, image, detections)
+    part, window = window_of(crop, image, detections)
     canvas = Canvas(image, look or Look(), window)
     settings = settings_of(style)
     told = [sizes_of(maps[0].geometry) if maps else f'{image.shape[1]}×{image.shape[0]}', *part]
@@ -200,7 +200,7 @@ def check_suffix(path: str | os.PathLike[str]) -> str:
     return suffix.lower()
 
 
-def _window(crop: Any, image: np.ndarray, detections: Detections | None) -> tuple[list[str], Window | None]:
+def window_of(crop: Any, image: np.ndarray, detections: Detections | None) -> tuple[list[str], Window | None]:
     """What is said of a crop, and where it is."""
     if crop is None:
         return [], None

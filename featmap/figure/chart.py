@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -22,7 +23,7 @@ LOWEST = MOST * _LEADING * SMALLEST
 
 
 @dataclass(frozen=True)
-class _Blank:
+class Blank:
     """Nothing: all that is drawn is laid over it."""
 
     def pictures(self, shape: tuple[int, int]) -> list[np.ndarray]:
@@ -34,10 +35,10 @@ def chart_tile(detections: Detections) -> Tile:
     """The panel of a classification, and what is said of it."""
     assert detections.classification is not None
     name, *parts = detections.classification.title
-    return Tile(_Blank(), 0, name, tuple(parts), chart=detections)
+    return Tile(Blank(), 0, name, tuple(parts), plot=partial(draw_chart, detections))
 
 
-def draw_chart(axes: Axes, detections: Detections, type: Type, shape: tuple[float, float]) -> None:
+def draw_chart(detections: Detections, axes: Axes, type: Type, shape: tuple[float, float]) -> None:
     """Draw the best classes, the best on top, on axes of a (height, width) in points.
 
     A name that is too long is cut, and followed by the number of the class.

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from featmap.figure.chart import LOWEST, draw_chart
+from featmap.figure.chart import LOWEST
 from featmap.figure.marks import Legend, Marks, draw_query
 from featmap.figure.style import SMALLEST, Type
 from featmap.figure.tiles import Canvas, Line, Tile, shared_bars
-from featmap.figure.truth import draw_truth
 from featmap.structures import Detections
 
 # All lengths are points, 72 to the inch, from the top left corner.
@@ -62,6 +61,7 @@ class Sheet:
         detections: To be outlined; None for none.
         above: Whether the image stands above the tiles rather than left of the first line.
         labels: Whether panels have titles.
+        over: Draws on the image's axes, over it.
     """
 
     def __init__(
@@ -74,8 +74,9 @@ class Sheet:
         detections: Detections | None = None,
         above: bool = False,
         labels: bool = True,
+        over: Callable[[Axes], None] | None = None,
     ) -> None:
-        self._canvas, self._type, self._labels = canvas, type, labels
+        self._canvas, self._type, self._labels, self._over = canvas, type, labels, over
         self._lines, self._width = list(lines) or [Line('', ())], width * 72
         self._shared = shared_bars(self._lines)
         self._first = 0 if above else 1  # the column of a line's first tile
@@ -185,7 +186,7 @@ class Sheet:
 
     def _chart(self, number: int) -> float:
         """The least height that a line needs for a panel of classes."""
-        return LOWEST if any(tile.chart is not None for tile in self._lines[number].tiles) else 0
+        return LOWEST if any(tile.plot is not None for tile in self._lines[number].tiles) else 0
 
     def _has_bar(self, number: int, tile: Tile) -> bool:
         return bool(tile.scale and not tile.scale.constant and all(number not in group for group in self._shared))
@@ -206,6 +207,8 @@ class Sheet:
         self._show(axes, None)
         if self._marks is not None:
             self._marks.draw(axes, tags=True)
+        if self._over is not None:
+            self._over(axes)
         for query in dict.fromkeys(tile.query for line in self._lines for tile in line.tiles if tile.query):
             draw_query(axes, query, self._type.tag)
         for number, (line, top) in enumerate(zip(self._lines, self._tops)):
@@ -217,14 +220,14 @@ class Sheet:
                 if tile.number is None:
                     continue
                 self._write(figure, x, top - 3, title)
-                if tile.chart is not None:
+                if tile.plot is not None:
                     shape = (max(self._panel_height, LOWEST), self._slot)
-                    draw_chart(self._axes(figure, (x, top, *shape[::-1]), dpi, 'chart'), tile.chart, self._type, shape)
+                    tile.plot(self._axes(figure, (x, top, *shape[::-1]), dpi, 'chart'), self._type, shape)
                     continue
                 axes = self._axes(figure, (x, top, self._panel_width, self._panel_height), dpi, 'panel')
                 self._show(axes, tile)
-                if tile.match is not None:
-                    draw_truth(axes, tile.match)
+                if tile.over is not None:
+                    tile.over(axes)
                 elif self._marks is not None and tile.column in ('', 'overlay'):
                     self._marks.draw(axes)
                 if tile.query:
@@ -249,9 +252,10 @@ class Sheet:
 
     def _show(self, axes: Axes, tile: Tile | None) -> None:
         """A panel, or the image, with pixels of the original for its unit."""
-        shape = self._canvas.fitting((round(axes.bbox.height), round(axes.bbox.width)))
+        shape = (round(axes.bbox.height), round(axes.bbox.width))
+        shape = self._canvas.fitting(shape) if tile is None or tile.window is None else shape
         picture = self._canvas.picture(shape) if tile is None else tile.picture(shape)
-        left, top, right, bottom = self._canvas.whole.window
+        left, top, right, bottom = (None if tile is None else tile.window) or self._canvas.whole.window
         axes.imshow(picture, extent=(left, right, bottom, top), aspect='auto', interpolation='antialiased')
         axes.set(xticks=[], yticks=[], autoscale_on=False)  # marks of a caller's own do not move the picture
         axes.patch.set_visible(False)

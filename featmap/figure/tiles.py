@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import cv2
 import numpy as np
 
 from featmap.geometry import View
-from featmap.matching import Match
 from featmap.rendering.colors import categories
 from featmap.rendering.labels import label_of
 from featmap.rendering.normalize import Range, value_range
 from featmap.rendering.panels import Look, PanelImage, panels_of
 from featmap.rendering.scales import scales_of
-from featmap.structures import Detections, FeatureMap
+from featmap.structures import FeatureMap
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from featmap.figure.style import Type
 
 
 class Canvas:
@@ -34,6 +38,10 @@ class Canvas:
         self._image, self.look = image, look
         self.whole = View.of(image.shape[:2], None, window)
         self._made: dict[tuple[str, tuple[int, int]], np.ndarray] = {}
+
+    def of(self, window: tuple[int, int, int, int]) -> Canvas:
+        """The same image, of which another part is shown."""
+        return Canvas(self._image, self.look, window)
 
     def view(self, shape: tuple[int, int]) -> View:
         """What is shown at this height and width."""
@@ -64,6 +72,17 @@ class Canvas:
         shape = max(round(rows * shrunk), 1), max(round(columns * shrunk), 1)
         look = self.look.column(column)
         return look.bar(self.backdrop(shape) if look is self.look else look.backdrop(self.picture(shape)))
+
+
+@dataclass(frozen=True)
+class Plain:
+    """The image itself, where panels stand."""
+
+    canvas: Canvas
+
+    def pictures(self, shape: tuple[int, int]) -> list[np.ndarray]:
+        """The image at this height and width: (h, w, 3) RGB uint8."""
+        return [self.canvas.picture(shape)]
 
 
 class Panels:
@@ -113,9 +132,10 @@ class Pictures(Protocol):
 class Tile:
     """A panel, by its number among those of a map, the name of the map and what else is told of it.
 
-    One with a ``match`` is the image with ground truth rather than a map with detections, one with a ``chart`` the best
-    classes of the image; ``query`` is the position in the original that is marked. One of a row of panels knows its
-    ``column``; one without a number keeps a column free.
+    ``query`` is the position in the original that is marked. One of a row of panels knows its ``column``; one without a
+    number keeps a column free. ``window`` is the part of the original that it shows, where that is another than the
+    canvas's; ``over`` draws on it in place of detections. ``plot`` draws all of a tile that is no picture, such as the
+    best classes of the image, on axes of a (height, width) in points.
     """
 
     panels: Pictures
@@ -125,10 +145,11 @@ class Tile:
     scale: Range | None = None
     clipped: tuple[bool, bool] = (False, False)
     frame: Any = None
-    match: Match | None = None
     query: tuple[float, float] | None = None
     column: str = ''
-    chart: Detections | None = None
+    window: tuple[int, int, int, int] | None = None
+    over: Callable[[Axes], None] | None = None
+    plot: Callable[[Axes, Type, tuple[float, float]], None] | None = None
 
     def picture(self, shape: tuple[int, int]) -> np.ndarray:
         """The panel at this height and width: (h, w, 3) RGB uint8."""

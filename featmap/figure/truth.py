@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from featmap.figure.tiles import Canvas, Tile
+from featmap.figure.tiles import Canvas, Plain, Tile
 from featmap.matching import Match
 from featmap.rendering.truth import FALSE, FOUND, IGNORED, MISSED, Style
 
@@ -16,25 +16,14 @@ _LINES = {FOUND: '-', MISSED: (0, (4, 2)), FALSE: (0, (1, 1.2)), IGNORED: (0, (1
 _WIDTH = 0.6  # points
 
 
-@dataclass(frozen=True)
-class _Image:
-    """The image itself, where panels stand."""
-
-    canvas: Canvas
-
-    def pictures(self, shape: tuple[int, int]) -> list[np.ndarray]:
-        """The image at this height and width: (h, w, 3) RGB uint8."""
-        return [self.canvas.picture(shape)]
-
-
 def truth_tile(canvas: Canvas, match: Match) -> Tile:
     """The panel, with the counts and what line stands for which."""
     found, missed, false = match.counts
     counts = (f'{found} found, solid', f'{missed} missed, dashed', f'{false} false, dotted')
-    return Tile(_Image(canvas), 0, 'ground truth', (*counts, *match.rest), match=match)
+    return Tile(Plain(canvas), 0, 'ground truth', (*counts, *match.rest), over=partial(draw_truth, match))
 
 
-def draw_truth(axes: Axes, match: Match) -> None:
+def draw_truth(match: Match, axes: Axes) -> None:
     """Draw the boxes on axes in pixels of the original: those that went wrong on top."""
     truth, detections = match.truth, match.detections
     groups = [

@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from featmap.errors import SourceError
+from featmap.errors import OptionError, SourceError
 from featmap.ground_truth.labels import ImageLabels
-from featmap.structures import GroundTruth
+from featmap.matching import Match, match
+from featmap.structures import Detections, GroundTruth
+from featmap.wording import option as written
 
 
 class TruthSource:
@@ -63,6 +65,17 @@ class TruthSource:
             np.array([label.ignored for label, _ in kept], bool),
             len(known) - len(kept),
         )
+
+    def matched(self, detections: Detections | None, location: str, shape: tuple[int, int]) -> Match:
+        """Which of an image's detections are true, and what of its ground truth they found; see :meth:`of`.
+
+        Raises:
+            OptionError: where a model does not give boxes with classes.
+        """
+        if detections is None or detections.kind not in ('detection', 'instance'):
+            has = 'an output of no known kind' if detections is None else detections.count
+            raise OptionError(f'{written("gt")} needs boxes with classes, and this model has {has}')
+        return match(detections, self.of(location, shape))
 
     @property
     def note(self) -> str:

@@ -132,16 +132,16 @@ class Explain:
         'kept, and how much of the heat lies in the box; the curves are in `--figure`', rules=(_EXPLAINED,),
     )  # fmt: skip
     masks: int = option(
-        2000, whole('N', 'how many masks, 1 or more', lambda n: n >= 1), 'how many masks `drise` tries at most',
+        2000, whole('N', 'how many masks, 2 or more', lambda n: n >= 2), 'how many masks `drise` tries at most',
         '2000', rules=(Rule('method', _with_drise),),
     )  # fmt: skip
     seed: int = option(
         0, whole('N', 'a whole number from 0 up', lambda n: 0 <= n < 2**63), 'of what is drawn by lot', '0',
         rules=(_EXPLAINED,),
     )  # fmt: skip
-    batch_size: int = option(
-        16, whole('N', '1 or more', lambda n: n >= 1), 'how many changed images go through the model at once', '16',
-        rules=(_EXPLAINED,),
+    batch_size: int | None = option(
+        None, whole('N', '1 or more', lambda n: n >= 1), 'how many changed images go through the model at once',
+        '8, on a GPU 32', rules=(_EXPLAINED,),
     )  # fmt: skip
 
     @property
