@@ -203,7 +203,8 @@ class Explaining:
         heats: dict[tuple[int, int], list[Heat]] = {}
         for number, method in enumerate(methods):
             if isinstance(method, AskingExplainer):
-                for part, found in zip(parts, method.explain(asked, parts, wanted)):
+                layers = wanted if method.takes_layers else self._layers
+                for part, found in zip(parts, method.explain(asked, parts, layers)):
                     heats[id(part), number] = found
         by_map = [(number, each) for number, each in enumerate(methods) if isinstance(each, MapExplainer)]
         for part in parts if by_map else ():
@@ -257,7 +258,7 @@ def explainer_of(method: str | Explainer, arguments: Mapping[str, Mapping[str, A
 
 def _bare(chosen: Chosen) -> Chosen:
     """Without its graph."""
-    return replace(chosen, scalar=chosen.scalar.detach(), parts=tuple(map(_bare, chosen.parts)))
+    return replace(chosen, scalar=chosen.scalar.detach(), parts=tuple(map(_bare, chosen.parts)), founds=())
 
 
 def _independent(part: Chosen, wanted: Sequence[Target], refused: Mapping[str, str]) -> str:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from featmap.errors import LayerError
+from featmap.errors import LayerError, OptionError
+from featmap.explainers.base import Heat
+from featmap.geometry import Cells
+
+if TYPE_CHECKING:
+    from featmap.asked import Asked
 
 Track = Callable[[Tensor], Sequence[Tensor]]
 """Network inputs (B, C, H, W) in a graph to one (B,) for each target: its value at each of the inputs."""
@@ -46,3 +52,19 @@ def gradients(track: Track, inputs: Iterable[Tensor], batch_size: int) -> Iterat
             if gradient is None:
                 raise LayerError('the target does not depend on the network input: gradients are cut off on the way')
             yield numbers, target, values[target].detach().float(), gradient.float()
+
+
+def on_input(values: Tensor, asked: Asked, note: str) -> Heat:
+    """Heat (H, W) of the network input's own pixels."""
+    return Heat(values, Cells((1.0, 1.0), known=True), shape=tuple(asked.inputs.shape), note=note)  # type: ignore[arg-type]
+
+
+def whole(name: str, value: Any) -> int:
+    """A number of forwards.
+
+    Raises:
+        OptionError: where it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise OptionError(f'{name}={value!r}: expected a whole number from 1 up')
+    return value

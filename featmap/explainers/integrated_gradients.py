@@ -2,13 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from featmap.explainers.input_gradients import Track, gradients
+from featmap.explainers.base import AskingExplainer, Heat
+from featmap.explainers.input_gradients import Track, gradients, on_input, whole
+from featmap.registry import EXPLAINERS
+from featmap.targets.tracked import Tracked
+
+if TYPE_CHECKING:
+    from featmap.asked import Asked
+
+_COMPLETE = 0.05  # the share of a change up to which attributions are said to add up to it
+
+
+@EXPLAINERS.register_module('integrated_gradients')
+class IntegratedGradients(AskingExplainer):
+    """What each pixel adds to a target on the way from an image with nothing on it: Σ_c relu of what its channels add.
+
+    (x − x') ⊙ ∫ ∂y/∂x (x' + t (x − x')) dt, t from 0 to 1. Sundararajan et al., "Axiomatic Attribution for Deep
+    Networks", arXiv 1703.01365. All of them add up to y(x) − y(x'): by how much they miss it is said, and more steps
+    miss it by less. The rule is Gauss and Legendre's, as captum's.
+
+    Args:
+        steps: How many forms of the image on the way are asked about.
+        baseline: The image with nothing on it, see :meth:`featmap.asked.Asked.baseline`.
+    """
+
+    name = 'integrated_gradients'
+    group = 'input gradient'
+
+    def __init__(self, steps: int = 50, baseline: str = 'blur') -> None:
+        self.steps = whole('steps', steps)
+        self.baseline = baseline
+
+    def explain(self, asked: Asked, chosen: Sequence[Any], layers: Sequence[Any] = ()) -> list[list[Heat]]:
+        """For each target one heat on the network input, at its own resolution."""
+        track = Tracked(asked, chosen)
+        found = integrated(track, asked.inputs, asked.baseline(self.baseline), self.steps, asked.batch_size)
+        return [
+            [on_input(each.values.sum(dim=0).clamp(min=0), asked, self._note(each, track.told(number)))]
+            for number, each in enumerate(found)
+        ]
+
+    def _note(self, found: Attribution, told: str) -> str:
+        """How the map was made, and whether it is complete."""
+        short = '' if found.error <= _COMPLETE else ': more steps are needed'
+        steps = f'{self.steps} steps from {self.baseline}'
+        return f'{steps}, adds up within {found.error:.1%}{short}' + (f', {told}' if told else '')
 
 
 @dataclass(frozen=True)

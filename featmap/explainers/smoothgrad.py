@@ -2,12 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from featmap.explainers.input_gradients import Track, gradients
+from featmap.errors import OptionError
+from featmap.explainers.base import AskingExplainer, Heat
+from featmap.explainers.input_gradients import Track, gradients, on_input, whole
+from featmap.registry import EXPLAINERS
+from featmap.targets.tracked import Tracked
+
+if TYPE_CHECKING:
+    from featmap.asked import Asked
+
+
+@EXPLAINERS.register_module('smoothgrad')
+class SmoothGrad(AskingExplainer):
+    """How much a target is moved by each pixel, averaged over copies of the image with noise: Σ_c |mean ∂y/∂x_c|.
+
+    Smilkov et al., "SmoothGrad: removing noise by adding noise", arXiv 1706.03825. The magnitude has no sign: heat is
+    also where a pixel speaks against the target.
+
+    Args:
+        samples: How many copies.
+        noise: The standard deviation of the noise, as a share of the input's range; the paper has 0.1 to 0.2.
+    """
+
+    name = 'smoothgrad'
+    group = 'input gradient'
+
+    def __init__(self, samples: int = 50, noise: float = 0.15) -> None:
+        self.samples = whole('samples', samples)
+        if not 0 <= noise < torch.inf:
+            raise OptionError(f'smoothgrad: noise={noise!r}: expected a share of the range, such as 0.15')
+        self.noise = noise
+
+    def explain(self, asked: Asked, chosen: Sequence[Any], layers: Sequence[Any] = ()) -> list[list[Heat]]:
+        """For each target one heat on the network input, at its own resolution."""
+        track, image = Tracked(asked, chosen), asked.inputs
+        deviation = self.noise * float(image.max() - image.min())
+        found = smoothed(track, image, deviation, self.samples, asked.batch_size, asked.seed)
+        note = f'{self.samples} copies with noise of {self.noise:.0%}'
+        return [
+            [on_input(each.abs().sum(dim=0), asked, f'{note}, {track.told(number)}'.removesuffix(', '))]
+            for number, each in enumerate(found)
+        ]
 
 
 def smoothed(

@@ -86,6 +86,7 @@ def of_class(spec: TargetSpec, scene: Scene) -> list[Chosen]:
             index=ranks[0] if len(each) == 1 else None,
             part=spec.part,
             traces=tuple(trace for one in each for trace in one.traces),
+            founds=tuple(found for one in each for found in one.founds),
             notes=tuple(dict.fromkeys(note for one in each for note in one.notes)),
         )
     ]
@@ -125,6 +126,7 @@ def prediction(number: int, name: str, part: str, scene: Scene, rank: int | None
         boxes=box,
         index=rank,
         traces=(found.trace,) if found else (),
+        founds=(found,) if found else (),
         notes=notes,
     )
     return in_parts(chosen, number, part, scene, found)

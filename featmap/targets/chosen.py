@@ -12,6 +12,7 @@ from torch import Tensor
 from featmap.answers import Answers
 from featmap.targets.spec import SIDES
 from featmap.targets.trace import Trace
+from featmap.targets.tracer import Found
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -33,6 +34,9 @@ class Chosen:
         part: What of a detection, see :data:`featmap.targets.spec.PARTS`.
         parts: Where the part is ``all``: the score and each side, of which each is explained by itself.
         traces: The raw predictions that it comes from: one, or one for each of a class's detections.
+        founds: The same with the raw numbers there.
+        again: Another forward's answers to the scalar itself there, where they tell it: a logit, a mean of logits, what
+            a function gives. None of detections, whose number means nothing there; see :mod:`featmap.targets.tracked`.
         notes: What else has to be known of it.
     """
 
@@ -49,6 +53,8 @@ class Chosen:
     part: str = 'score'
     parts: tuple[Chosen, ...] = ()
     traces: tuple[Trace, ...] = ()
+    founds: tuple[Found, ...] = ()
+    again: Callable[[Answers], Tensor] | None = None
     notes: tuple[str, ...] = ()
 
     @property

@@ -61,20 +61,21 @@ def of_image(spec: TargetSpec, scene: Scene) -> list[Chosen]:
     name = class_name(label, answers.classes)
     other = class_number(spec.minus, answers.classes, len(logits)) if spec.minus else None
     if other is None:
-        scalar, what = logits[label], ''
         first = _as_class(name, label, answers)
     elif other == label:
         raise TargetError(f'{written_spec(spec)} is one class twice')
     else:
-        scalar = logits[label] - logits[other]
         first = f'{name} rather than {class_name(other, answers.classes)}'
+
+    def again(later: Answers) -> Tensor:
+        own = _logits(later, spec)
+        return own[label] if other is None else own[label] - own[other]
 
     def measured(later: Answers) -> Tensor:
         return probability(_logits(later, spec), label, other, later.activation)
 
     score = float(measured(answers).detach())
-    what = f'{score:.2f}'
-    return [Chosen(scalar, first, what, score, measured, class_index=label)]
+    return [Chosen(again(answers), first, f'{score:.2f}', score, measured, class_index=label, again=again)]
 
 
 def _as_class(name: str, label: int, answers: Answers) -> str:

@@ -32,7 +32,7 @@ class Function(Target):
                 "model's output, without detach, item or no_grad"
             )
         value = float(scalar.detach())
-        return [Chosen(scalar, str(spec), f'{value:.4g}', value, measured)]
+        return [Chosen(scalar, str(spec), f'{value:.4g}', value, measured, again=measured)]
 
 
 def _called(spec: TargetSpec, answers: Answers) -> Tensor:

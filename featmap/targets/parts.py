@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import torch
@@ -47,7 +48,7 @@ def in_parts(chosen: Chosen, number: int, part: str, scene: Scene, found: Found 
             raise TargetError(
                 f'{written("explain_part", part)} needs the raw prediction of {chosen.name}, which is not known'
             )
-        make = _class_score if part == 'class' else _objectness
+        make = class_score if part == 'class' else objectness_score
         return chosen.with_part(part, make(found, scene.tracer))
     if part in SIDES:
         why = _blocked(chosen, number, part, scene)
@@ -59,6 +60,14 @@ def in_parts(chosen: Chosen, number: int, part: str, scene: Scene, found: Found 
     left_out = [side for side in SIDES if side not in sides]
     note = (f'without {", ".join(left_out)}, on the edge of the image',) if left_out else ()
     return replace(chosen, part='all', parts=parts, notes=chosen.notes + note)
+
+
+def log_score(found: Found, tracer: Tracer) -> Tensor:
+    """The log of the class probability, and of the objectness, centerness or IoU that the score is multiplied with."""
+    paths = [(raw.layer.name, raw.path) for raw in found.raws]
+    quality = _quality(found, tracer, [raw for raw in tracer.at(found) if (raw.layer.name, raw.path) in paths])
+    value = class_score(found, tracer)
+    return value if quality is None else value + quality
 
 
 def side_of(answers: Answers, number: int, side: str) -> Tensor:
@@ -84,7 +93,7 @@ def _blocked(chosen: Chosen, number: int, side: str, scene: Scene) -> str:
     return f'the {side} side of {chosen.name} has no gradient: the model detaches its boxes; {remedy()}'
 
 
-def _class_score(found: Found, tracer: Tracer) -> Tensor:
+def class_score(found: Found, tracer: Tracer) -> Tensor:
     """The log of the class probability; of several heads whose scores are averaged, of the mean of their logits."""
     rows: list[Tensor] = []
     place, meaning = found.channel, Meaning()
@@ -105,9 +114,20 @@ def _class_score(found: Found, tracer: Tracer) -> Tensor:
     return functional.logsigmoid(row[place]) if meaning.activation else row[place].clamp(min=_LEAST).log()
 
 
-def _objectness(found: Found, tracer: Tracer) -> Tensor:
+def objectness_score(found: Found, tracer: Tracer) -> Tensor:
     """The log of objectness, centerness or predicted IoU."""
-    for raw in tracer.at(found):
+    value = _quality(found, tracer, tracer.at(found))
+    if value is not None:
+        return value
+    name = found.raws[0].layer.name
+    raise TargetError(
+        f'{written("explain_part", "objectness")}: {name} has none, and no centerness or IoU: expected '
+        f'score, class, {", ".join(SIDES)} or all'
+    )
+
+
+def _quality(found: Found, tracer: Tracer, raws: Iterable[Raw]) -> Tensor | None:
+    for raw in raws:
         meaning = _with_levels(raw, tracer)
         anchor = found.trace.anchor or 0
         places = [place for place in meaning.scores if meaning.attributes[place] in TITLES.values()]
@@ -115,11 +135,7 @@ def _objectness(found: Found, tracer: Tracer) -> Tensor:
             continue
         value = raw.row(found.place)[anchor * len(meaning.attributes) + places[0]]
         return functional.logsigmoid(value) if meaning.activation else value.clamp(min=_LEAST).log()
-    name = found.raws[0].layer.name
-    raise TargetError(
-        f'{written("explain_part", "objectness")}: {name} has none, and no centerness or IoU: expected '
-        f'score, class, {", ".join(SIDES)} or all'
-    )
+    return None
 
 
 def _with_levels(raw: Raw, tracer: Tracer) -> Meaning:

@@ -23,9 +23,7 @@ _BRIGHT = 127  # grey levels above which a pixel of a mask's image belongs to it
 
 def of_region(spec: TargetSpec, scene: Scene) -> list[Chosen]:
     """The mean over a region of a class's logits, or of the difference of two classes'."""
-    answers, planes = scene.answers, scene.answers.planes
-    if planes is None:
-        raise TargetError(f'{written_spec(spec)}: the model gives no class scores for each pixel')
+    answers, planes = scene.answers, _planes(scene.answers, spec)
     shape = (int(planes.shape[-2]), int(planes.shape[-1]))
     predicted = _predicted(answers, scene.geometry)
     region = _asked_region(spec, scene.geometry)
@@ -48,26 +46,35 @@ def of_region(spec: TargetSpec, scene: Scene) -> list[Chosen]:
     weights = _weights(region, scene.geometry, shape).to(planes.device)
     if not bool(weights.any()):
         raise TargetError(f'{written_spec(spec)}: the network was not shown that part of the image')
-    logits = planes[label] if other is None else planes[label] - planes[other]
+
+    def again(later: Answers) -> Tensor:
+        own = _planes(later, spec)
+        logits = own[label] if other is None else own[label] - own[other]
+        return (logits.float() * weights).sum() / weights.sum()
 
     def measured(later: Answers) -> Tensor:
-        if later.planes is None:
-            raise TargetError(f'{written_spec(spec)}: the model gives no class scores for each pixel')
-        return (probability(later.planes, label, other, later.activation) * weights).sum() / weights.sum()
+        return (probability(_planes(later, spec), label, other, later.activation) * weights).sum() / weights.sum()
 
     score = float(measured(answers).detach())
     rather = f' rather than {class_name(other, answers.classes)}' if other is not None else ''
     return [
         Chosen(
-            (logits.float() * weights).sum() / weights.sum(),
+            again(answers),
             name + rather,
             f'{_place(spec)} {score:.2f}',
             score,
             measured,
             class_index=label,
             region=region,
+            again=again,
         )
     ]
+
+
+def _planes(answers: Answers, spec: TargetSpec) -> Tensor:
+    if answers.planes is None:
+        raise TargetError(f'{written_spec(spec)}: the model gives no class scores for each pixel')
+    return answers.planes
 
 
 def _place(spec: TargetSpec) -> str:

@@ -179,6 +179,17 @@ class Tracer:
             trace = replace(trace, query=place[-1])
         return Found(trace, tuple(raw for raw, _ in parts), place, channel)
 
+    def again(self, found: Found, image: int) -> Found:
+        """A dense prediction of another forward at the same place: of the forward that this tracer is of.
+
+        Args:
+            found: The prediction.
+            image: Which image of the batch.
+        """
+        own = {(raw.layer.name, raw.path, raw.call): raw for raw in self._raws}
+        raws = tuple(own[raw.layer.name, raw.path, raw.call] for raw in found.raws)
+        return replace(found, raws=raws, place=(found.place[0], image, *found.place[2:]))
+
     def at(self, found: Found) -> Iterator[Raw]:
         """All raw outputs that have numbers at the place of a prediction, not only those that its score is made of."""
         kind = found.trace.kind
