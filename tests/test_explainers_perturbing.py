@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -26,7 +28,7 @@ class Patches(nn.Module):
 
 
 def drise(masks: int = 3000, until: float = 1.0, **options) -> DRise:
-    return DRise(masks=masks, cells=4, until=until, **options)
+    return DRise(masks=masks, cells=4, until=until, baseline='black', **options)
 
 
 def test_drise_gives_a_linear_target_the_map_of_theory():
@@ -85,6 +87,14 @@ def test_drise_of_a_target_that_never_changes():
     (heat,) = drise(300).explain(asked_of(Patches(), np.zeros_like(WHITE)), [output(0)])[0]
     assert heat.values.eq(0).all()
     assert heat.note == '300 masks, not converged: their halves have nothing in common'
+
+
+@pytest.mark.parametrize(('box', 'cells'), [(None, 8), (np.array([0.0, 0, 9, 9]), 16)])
+def test_masks_are_finer_for_boxes_than_for_whole_images(box, cells):
+    target = replace(output(0), box=box)
+    (heat,) = DRise(masks=16).explain(asked_of(Patches(), WHITE), [target])[0]
+    assert heat.values.shape == (8 * cells, 8 * cells)
+    assert heat.cells.stride == (4 / cells, 4 / cells)
 
 
 @pytest.mark.parametrize('wrong', [{'masks': 1}, {'cells': 0}, {'kept': 0.0}, {'kept': 1.0}, {'until': 0.0}])
