@@ -14,11 +14,46 @@ from torch.overrides import TorchFunctionMode
 _DETACHING = (torch.Tensor.detach, torch.detach)
 
 
+class _Sigmoid(torch.autograd.Function):
+    """A sigmoid with the gradient σ(x)·σ(−x). PyTorch's σ·(1 − σ) is 0 from x = 17 up, as if nothing made the score."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.sigmoid()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return gradients[0] * x.sigmoid() * (-x).sigmoid()
+
+
+class _Exp(torch.autograd.Function):
+    """An exponential on which nothing depends where the gradient is 0, even where the width of a box overflows."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        result = x.exp()
+        ctx.save_for_backward(result)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (result,) = ctx.saved_tensors
+        return torch.where(gradients[0] == 0, gradients[0], gradients[0] * result)
+
+
+_EXACT = {
+    torch.sigmoid: _Sigmoid, torch.Tensor.sigmoid: _Sigmoid, torch.exp: _Exp, torch.Tensor.exp: _Exp,
+}  # fmt: skip
+
+
 class _Joined(TorchFunctionMode):
     """Keeps what is computed inside joined to the graph, whatever detaches it or writes into one of several views.
 
     A head detaches its outputs before it decodes them, for nobody needed a gradient there. And PyTorch lets nobody
-    write into the outputs of ``unbind``, ``split`` and the like, which share their memory.
+    write into the outputs of ``unbind``, ``split`` and the like, which share their memory. Two functions get gradients
+    that hold where the own ones are lost in rounding, see :class:`_Sigmoid` and :class:`_Exp`.
     """
 
     def __torch_function__(
@@ -26,6 +61,8 @@ class _Joined(TorchFunctionMode):
     ) -> Any:
         if func in _DETACHING:
             return args[0].clone()
+        if func in _EXACT and not kwargs and args[0].is_floating_point():
+            return _EXACT[func].apply(args[0])  # type: ignore[no-untyped-call]
         result = func(*args, **(kwargs or {}))
         if type(result) in (tuple, list) and any(isinstance(each, Tensor) and each._is_view() for each in result):
             return type(result)(each.clone() if isinstance(each, Tensor) else each for each in result)

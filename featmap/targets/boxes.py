@@ -16,8 +16,8 @@ from featmap.targets.base import Scene, Target, written_spec
 from featmap.targets.chosen import Chosen, OfBoxes
 from featmap.targets.names import class_name, class_number
 from featmap.targets.parts import in_parts, score_of
+from featmap.targets.raw import Found
 from featmap.targets.spec import TargetSpec
-from featmap.targets.tracer import Found
 from featmap.wording import option as written
 
 
@@ -118,7 +118,7 @@ def prediction(number: int, name: str, part: str, scene: Scene, rank: int | None
     chosen = Chosen(
         scalar,
         name,
-        f'{class_name(label, answers.classes)} {score:.2f}',
+        f'{class_name(label, answers.classes)} {score_text(score)}',
         score,
         OfBoxes(box, label),
         class_index=label,
@@ -176,6 +176,11 @@ def _best_of(scene: Scene, label: int | None) -> str:
     name = class_name(int(answers.labels[number]), answers.classes)
     shows = f'{written("score_thr", _rounded_down(score))} shows it' if score > 0 else 'nothing would show it'
     return f'; the best there is, {name}, has {score:.3g}: {shows}'
+
+
+def score_text(score: float) -> str:
+    """As labels have it: two decimals, or a digit of what is smaller than that shows."""
+    return f'{score:.2f}' if score >= 0.01 else f'{score:.1g}'
 
 
 def _rounded_down(score: float) -> float:

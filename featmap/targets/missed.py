@@ -12,7 +12,7 @@ from featmap.answers import Answers
 from featmap.errors import TargetError
 from featmap.registry import TARGETS
 from featmap.targets.base import Scene, Target, written_spec
-from featmap.targets.boxes import prediction
+from featmap.targets.boxes import prediction, score_text
 from featmap.targets.chosen import Chosen, box_iou, fit
 from featmap.targets.names import class_name, class_number
 from featmap.targets.spec import TargetSpec
@@ -54,7 +54,7 @@ class Missed(Target):
             f'IoU {best.iou:.2f} with the box that was asked about',
             *_fate(best, box, scene),
         )
-        return [replace(chosen, what=f'{best.score:.2f}', notes=notes + chosen.notes)]
+        return [replace(chosen, what=score_text(best.score), notes=notes + chosen.notes)]
 
 
 def _check_inside(spec: TargetSpec, scene: Scene) -> None:
@@ -107,7 +107,7 @@ def _suppressed(best: _Fit, raw: Answers, final: Answers) -> str:
             rank = int(torch.where(group, overlaps, torch.zeros_like(overlaps)).argmax())
             name = '' if int(labels[rank]) == best.label else f' ({class_name(int(labels[rank]), final.classes)})'
             return f'suppressed by box {rank}{name}, IoU {float(overlaps[rank]):.2f}'
-    return 'not among the detections, though none overlaps it: the model keeps only so many'
+    return 'not among the detections, though none overlaps: the model keeps so many'
 
 
 def _beaten(best: _Fit, raw: Answers) -> str:

@@ -14,8 +14,9 @@ from featmap.errors import TargetError
 from featmap.meaning import TITLES, Meaning
 from featmap.targets.base import Scene
 from featmap.targets.chosen import Chosen
+from featmap.targets.raw import Found, Raw
 from featmap.targets.spec import SIDES
-from featmap.targets.tracer import Found, Raw, Tracer, remedy
+from featmap.targets.tracer import Tracer, remedy
 from featmap.wording import option as written
 
 _OUTWARD = (-1.0, -1.0, 1.0, 1.0)  # what pushes a side out speaks for it
@@ -95,19 +96,22 @@ def _blocked(chosen: Chosen, number: int, side: str, scene: Scene) -> str:
 
 def class_score(found: Found, tracer: Tracer) -> Tensor:
     """The log of the class probability; of several heads whose scores are averaged, of the mean of their logits."""
+    if len(found.trace.cells) > 1:
+        raise TargetError(f'{written("explain_part", "class")}: {found.trace} have one score, that of the class')
     rows: list[Tensor] = []
     place, meaning = found.channel, Meaning()
     for raw in found.raws:
-        if raw.meaning.kind in TITLES:
+        if not raw.meaning.classes:
             continue
         row = raw.row(found.place)
         meaning = _with_levels(raw, tracer)
-        if meaning.attributes and raw.layer.kind == 'dense':
+        if raw.layer.kind == 'dense':
             anchor, place = divmod(found.channel, len(meaning.attributes))
             row = row[anchor * len(meaning.attributes) : (anchor + 1) * len(meaning.attributes)]
         rows.append(row)
-    if not rows or not meaning.classes:
-        raise TargetError(f'{written("explain_part", "class")}: {meaning.reason or "the head has no class scores"}')
+    if not rows:
+        why = next((raw.meaning.reason for raw in found.raws if raw.meaning.reason), 'the head has no class scores')
+        raise TargetError(f'{written("explain_part", "class")}: {why}')
     row = torch.stack(rows).mean(dim=0)
     if meaning.activation == 'softmax':
         return row.log_softmax(dim=0)[place]

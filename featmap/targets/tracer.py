@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -15,89 +14,14 @@ from featmap.errors import TargetError
 from featmap.geometry import nominal_stride
 from featmap.gradients import Kept
 from featmap.layers import Target
-from featmap.meaning import TITLES, Meaning, unknown
+from featmap.meaning import TITLES, Meaning
+from featmap.targets.features import FEATURES, REGIONS, Features
+from featmap.targets.raw import Found, Place, Raw
 from featmap.targets.trace import Trace
 from featmap.wording import option as written
 
-FEATURES = ('neck', 'backbone.fpn', 'backbone')
-"""Parts whose outputs heads look at; the first that a model has."""
 _DIMENSIONS = {'dense': (4,), 'region': (2,), 'query': (2, 3, 4)}
 _CORNERS = 2  # cells that one prediction may be of
-
-Place = tuple[int, ...]
-"""Of a dense prediction the level, the image, row and column; of others the indices of its row."""
-
-
-@dataclass(frozen=True, eq=False)
-class Raw:
-    """One tensor of raw predictions: (N, C, h, w) where they are dense, else rows of (..., K).
-
-    Attributes:
-        layer: The layer that put it out.
-        path: Where in that layer's output: ``[0][1]``.
-        call: Number of the call of the layer in this forward.
-        tensor: The tensor, in the graph.
-    """
-
-    layer: RawLayer
-    path: str
-    call: int
-    tensor: Tensor
-
-    @property
-    def level(self) -> int:
-        """Of which pyramid level it is: the last number of its path, or that of the call."""
-        keys = re.findall(r'\[(\d+)\]', self.path)
-        return int(keys[-1]) if len(keys) > 1 else self.call
-
-    @cached_property
-    def meaning(self) -> Meaning:
-        """What its channels, or the numbers of a row, stand for."""
-        if self.layer.head is None:
-            return unknown('it is not known what the head puts out')
-        channels = self.tensor.shape[1 if self.layer.kind == 'dense' else -1]
-        return self.layer.head.of(self.path, int(channels))
-
-    def places(self, gradient: Tensor) -> dict[Place, list[tuple[int, float]]]:
-        """By place, the channels in which a gradient is finite and not zero, and its values there.
-
-        A gradient that is not finite is that of another output: where the width of a box overflows, zero times
-        infinity is left of it.
-        """
-        found: dict[Place, list[tuple[int, float]]] = {}
-        where = (gradient.isfinite() & (gradient != 0)).nonzero()
-        values = gradient[tuple(where.T)].tolist()
-        for index, value in zip(where.tolist(), values):
-            if self.layer.kind == 'dense':
-                image, channel, row, column = index
-                place: Place = (self.level, image, row, column)
-            else:
-                place, channel = tuple(index[:-1]), index[-1]
-            found.setdefault(place, []).append((channel, value))
-        return found
-
-    def row(self, place: Place) -> Tensor:
-        """The numbers at a place: (C,) of all anchors of a cell, or (K,)."""
-        if self.layer.kind == 'dense':
-            return self.tensor[place[1], :, place[2], place[3]]
-        return self.tensor[place]
-
-
-@dataclass(frozen=True, eq=False)
-class Found:
-    """A traced prediction, with the raw numbers that its parts are made of.
-
-    Attributes:
-        trace: Where it is.
-        raws: The raw outputs in which its score's gradient is not zero.
-        place: Its place in them.
-        channel: The channel of the class score, which a better score raises most.
-    """
-
-    trace: Trace
-    raws: tuple[Raw, ...]
-    place: Place
-    channel: int
 
 
 class Tracer:
@@ -122,13 +46,7 @@ class Tracer:
         ]
         # Several targets may stand for one module, as where a user asks for a head's outputs.
         self._raws = list({id(raw.tensor): raw for raw in self._raws}.values())
-        self._features = [
-            (each.target.name + path, path, tensor)
-            for each in kept
-            if each.target.name in FEATURES and not each.target.path
-            for path, tensor in each.tensors.items()
-            if tensor.ndim == 4
-        ]
+        self._features = Features(kept)
 
     @property
     def known(self) -> bool:
@@ -174,7 +92,7 @@ class Tracer:
         if raw.layer.kind == 'dense':
             trace = self._dense(trace, raw, channel, list(by_place))
         elif raw.layer.kind == 'region':
-            trace = self._region(replace(trace, proposal=place[-1]), scalar)
+            trace = self._region(replace(trace, proposal=place[-1]))
         else:
             trace = replace(trace, query=place[-1])
         return Found(trace, tuple(raw for raw, _ in parts), place, channel)
@@ -232,7 +150,7 @@ class Tracer:
         each = max(len(raw.meaning.attributes), 1)
         return replace(
             trace,
-            feature=self._feature(raw.level, shape),
+            feature=self._features.of_level(raw.level, shape),
             stride=float(stride),
             stride_known=known,
             cells=tuple((place[2], place[3]) for place in places),
@@ -240,28 +158,15 @@ class Tracer:
             anchors=raw.meaning.anchors,
         )
 
-    def _region(self, trace: Trace, scalar: Tensor) -> Trace:
-        """A region is cut out of one of the maps, which its gradient shows."""
-        if not self._features:
-            return trace
-        tensors = [tensor for _, _, tensor in self._features]
-        gradients = torch.autograd.grad(scalar, tensors, retain_graph=True, allow_unused=True)
-        hit = [
-            (name, tensor)
-            for (name, _, tensor), gradient in zip(self._features, gradients)
-            if gradient is not None and bool((gradient != 0).any())
-        ]
+    def _region(self, trace: Trace) -> Trace:
+        """A region is cut out of one of the maps, as a rule."""
+        assert trace.proposal is not None
+        hit = self._features.of_region(trace.proposal)
         if len(hit) != 1:
             return trace
-        name, tensor = hit[0]
+        name, _, tensor = hit[0]
         stride = nominal_stride(self._input_shape, (int(tensor.shape[-2]), int(tensor.shape[-1])))[0]
         return replace(trace, feature=name, stride=stride, stride_known=False)
-
-    def _feature(self, level: int, shape: tuple[int, int]) -> str:
-        """The map of a level: the one of that number if it has the level's size, or the only one of that size."""
-        fitting = [(name, path) for name, path, tensor in self._features if tuple(tensor.shape[-2:]) == shape]
-        same = [name for name, path in fitting if path in (f'[{level}]', '')]
-        return same[0] if same else fitting[0][0] if len(fitting) == 1 else ''
 
     @property
     def _heads(self) -> str:
@@ -278,7 +183,10 @@ def traced_layers(model: nn.Module, layers: Sequence[RawLayer]) -> list[Target]:
         return []
     modules = dict(model.named_modules())
     feature = next((name for name in FEATURES if name in modules), None)
-    targets = [Target(feature, modules[feature], optional=True)] if feature else []
+    regions = next(
+        (name for name in REGIONS if name in modules and any(each.kind == 'region' for each in layers)), None
+    )
+    targets = [Target(name, modules[name], optional=True) for name in (feature, regions) if name]
     return targets + [Target(layer.name, layer.module, optional=True) for layer in layers]
 
 

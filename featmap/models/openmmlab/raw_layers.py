@@ -11,11 +11,11 @@ from featmap.meaning import Meaning, repeated, unknown
 from featmap.models.openmmlab.heads import Meanings
 
 
-class RegionMeaning:
-    """What the rows of a head of regions mean: class scores and boxes, a row for each proposal.
+class RowMeaning:
+    """What the outputs of a head of regions or queries mean: class scores, then boxes, in rows of one prediction each.
 
     Args:
-        head: The module, with ``predict_by_feat(rois, cls_scores, bbox_preds, ...)``.
+        head: The module.
         classes: The model's class names.
     """
 
@@ -23,7 +23,6 @@ class RegionMeaning:
         count = int(head.num_classes)  # type: ignore[arg-type]
         self.classes = repeated(classes if len(classes) == count else [f'class {number}' for number in range(count)])
         self.softmax = not bool(getattr(getattr(head, 'loss_cls', None), 'use_sigmoid', False))
-        self.strides: tuple[float, ...] = ()
 
     def of(self, path: str, channels: int) -> Meaning:
         """The meaning of the output at a path, of so many numbers a row."""
@@ -42,18 +41,19 @@ def raw_layers(model: nn.Module, classes: tuple[str, ...]) -> list[RawLayer]:
     A head that predicts at each cell or for each query is known by its ``predict_by_feat``, and so is one of regions,
     which are what is in a ``roi_head``.
     """
-    names = {id(module): name for name, module in model.named_modules()}
     meanings = Meanings(model, classes)
     roi_head = getattr(model, 'roi_head', None)
     if roi_head is not None:
         heads = getattr(roi_head, 'bbox_head', None)
         stages: list[Any] = list(heads) if isinstance(heads, nn.ModuleList) else [heads] if heads is not None else []
-        return [RawLayer(names[id(head)], head, 'region', RegionMeaning(head, classes)) for head in stages]
-    found = []
+        names = {id(module): name for name, module in model.named_modules()}
+        return [RawLayer(names[id(head)], head, 'region', RowMeaning(head, classes)) for head in stages]
     for part in ('bbox_head', 'rpn_head'):
         head = getattr(model, part, None)
         meaning = meanings.head(head) if isinstance(head, nn.Module) else None
-        if head is not None and meaning is not None:
-            kind = 'query' if getattr(meaning, 'by_query', False) else 'dense'
-            found.append(RawLayer(names[id(head)], head, kind, meaning))
-    return found[:1]
+        if head is None or meaning is None:
+            continue
+        if getattr(meaning, 'by_query', False):
+            return [RawLayer(part, head, 'query', RowMeaning(head, classes))]
+        return [RawLayer(part, head, 'dense', meaning)]
+    return []

@@ -6,6 +6,7 @@ smaller than in the configs.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import re
 import sys
@@ -14,9 +15,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import torch
 
+from featmap.errors import TargetError
+from featmap.gradients import GradientRecorder
 from featmap.inferencer import FeatMapInferencer
 from featmap.models.openmmlab.mmcv_ops import ensure_ops
+from featmap.targets import Scene, Tracer, choose, parse_target, traced_layers
 from tests.conftest import hooks
 
 HEIGHT, WIDTH = 96, 160
@@ -193,3 +198,40 @@ def test_family(family: Family, ops_called: set[str]) -> None:
 
     assert hooks(inferencer.model) == before == 0
     assert ops_called == family.ops
+    check_traces(inferencer.network, image)
+
+
+def check_traces(network: Any, image: np.ndarray) -> None:
+    """Each of some detections comes from one raw prediction, which has its score, and its box."""
+    layers, model = network.raw_layers(), network.model
+    found = network.predict(network.prepare([image], contiguous=True))[0]
+    batch = network.prepare([image], contiguous=True)
+    recorder = GradientRecorder(model, traced_layers(model, layers))
+    with torch.enable_grad():
+        answers = network.respond(batch, recorder)[0]
+    tracer = Tracer(layers, recorder.kept, batch.input_shape)
+    scene = Scene(answers, batch.geometries[0], tracer, network.score_thr)
+    assert len(answers.shown) == len(found)
+    np.testing.assert_allclose(answers.detections.scores, found.scores, atol=1e-4)
+    # Of equal scores another may come first; of random weights many are.
+    order, expected = (
+        np.lexsort((*each.boxes.round(-1).T, -each.scores.round(3))) for each in (answers.detections, found)
+    )
+    np.testing.assert_allclose(answers.detections.boxes[order], found.boxes[expected], atol=0.5)
+    for rank in {0, len(found) // 2, len(found) - 1}:
+        chosen = choose(parse_target(f'box:{rank}'), scene)[0]
+        trace = chosen.trace
+        assert trace is not None
+        assert (trace.kind == 'dense') == bool(trace.cells)
+        assert trace.kind != 'dense' or trace.feature
+        np.testing.assert_allclose(chosen.box, answers.boxes[answers.shown[rank]].detach())
+        if len(trace.cells) == 2:  # the mean score of two corners
+            continue
+        parts = {'class': 0.0, 'objectness': 0.0}
+        for part in parts:
+            with contextlib.suppress(TargetError):
+                parts[part] = float(choose(parse_target(f'box:{rank}', part), scene)[0].scalar.exp())
+        whole = parts['class'] * (parts['objectness'] or 1)
+        assert min(abs(chosen.score - each) for each in (whole, whole**0.5)) < 1e-4
+        for side in choose(parse_target(f'box:{rank}', 'all'), scene)[0].parts[1:]:
+            assert tracer.find(side.scalar, side.name).place == tracer.find(chosen.scalar, chosen.name).place

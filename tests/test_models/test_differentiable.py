@@ -1,0 +1,44 @@
+"""Gradients of post-processing where PyTorch's own are lost in rounding."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from featmap.models.differentiable import joined
+
+
+class Decoder(nn.Module):
+    """A head that detaches what it decodes."""
+
+    def predict_by_feat(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x = x.detach()
+        return x[0].sigmoid(), torch.exp(x[1])
+
+
+def test_a_saturated_score_and_an_overflowing_width_have_true_gradients() -> None:
+    head = Decoder()
+    x = torch.tensor([20.0, 100.0], requires_grad=True)
+    with joined(head, 'predict_by_feat'):
+        score, width = head.predict_by_feat(x)
+    assert float(score.detach()) == 1
+    assert math.isinf(float(width.detach()))
+    gradient = torch.autograd.grad(torch.stack([score, width])[0].log(), x)[0]
+    # PyTorch's own: σ·(1 − σ) is 0, and 0 · inf is NaN.
+    assert gradient.tolist() == [pytest.approx(math.exp(-20), rel=1e-4), 0]
+    assert 'predict_by_feat' not in vars(head)
+
+
+def test_elsewhere_they_are_what_they_were() -> None:
+    head = Decoder()
+    x = torch.tensor([0.3, -1.2], requires_grad=True)
+    with joined(head, 'predict_by_feat'):
+        score, width = head.predict_by_feat(x)
+    sigmoid, exponential = 1 / (1 + math.exp(-0.3)), math.exp(-1.2)
+    assert torch.autograd.grad(score, x)[0].tolist() == [pytest.approx(sigmoid * (1 - sigmoid)), 0]
+    with joined(head, 'predict_by_feat'):
+        score, width = head.predict_by_feat(x)
+    assert torch.autograd.grad(width, x)[0].tolist() == [0, pytest.approx(exponential)]
