@@ -161,7 +161,7 @@ def _curves(
     found: dict[tuple[int, int], list[Curves]] = {}
     seen = input_masks.seen
     for baseline in protocol.baselines:
-        blend = Blend(asked.inputs, asked.baseline(baseline))
+        blend = Blend.of(asked, baseline)
 
         def answer(masks: np.ndarray, _: str, blend: Blend = blend) -> Sequence[Any]:
             return asked.answer(blend(input_masks(masks, asked.inputs.device)))

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from featmap.asked import Asked
 
 
 class Blend:
@@ -23,6 +28,18 @@ class Blend:
         self._baseline = baseline.contiguous(memory_format=layout)
         self._difference = (image - baseline).contiguous(memory_format=layout)
         self._inputs = self._difference[:0]
+
+    @classmethod
+    def of(cls, asked: Asked, baseline: str) -> Blend:
+        """Of the image that is asked about, in the memory layout that its model is fed with.
+
+        Args:
+            asked: The image and the model.
+            baseline: See :meth:`featmap.asked.Asked.baseline`.
+        """
+        inputs = asked.batch.inputs
+        last = inputs.is_contiguous(memory_format=torch.channels_last) and not inputs.is_contiguous()
+        return cls(asked.inputs, asked.baseline(baseline), last)
 
     def __call__(self, masks: Tensor) -> Tensor:
         """Network inputs.

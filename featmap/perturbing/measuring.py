@@ -39,9 +39,7 @@ class Masked:
     def __init__(self, asked: Asked, chosen: Sequence[Chosen], baseline: str) -> None:
         self._asked = asked
         self._chosen = chosen
-        inputs = asked.batch.inputs
-        last = inputs.is_contiguous(memory_format=torch.channels_last) and not inputs.is_contiguous()
-        self._blend = Blend(asked.inputs, asked.baseline(baseline), last)
+        self._blend = Blend.of(asked, baseline)
 
     def __call__(self, masks: Masks, part: slice | None = None, progress: Progress | None = None) -> Tensor:
         """The value of each target for each mask.

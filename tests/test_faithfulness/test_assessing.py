@@ -18,6 +18,7 @@ class Model:
     def __init__(self):
         self.inputs = torch.zeros(3, 6, 6)
         self.inputs[:, 1:5] = 1
+        self.batch = SimpleNamespace(inputs=self.inputs[None])
         self.geometry = GEOMETRY
         self.batch_size = 4
         self.batches = []
