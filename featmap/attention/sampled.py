@@ -97,6 +97,10 @@ class SamplesWatch:
         Raises:
             LayerError: where the module samples otherwise than by the paper's formulas, so that it cannot be said.
         """
+        with torch.no_grad():
+            return self._checked(output)
+
+    def _checked(self, output: Any) -> tuple[Samples, Tensor]:
         try:
             found, values = self._found()
         except (KeyError, AttributeError, TypeError, ValueError, RuntimeError) as error:

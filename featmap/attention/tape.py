@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from featmap.attention.explicit import dot_product_attention, multi_head_attention, started
 from featmap.attention.keys import ACROSS_NAMES, Keys, KeysOf, numbers_like, numbers_of
 from featmap.attention.sampled import Samples, SamplesWatch, is_deformable
+from featmap.errors import LayerError
 
 _SOFTMAX = {'softmax', 'special_softmax', '_softmax'}
 _SAME = {'dropout', 'to', 'type', 'type_as', 'float', 'half', 'bfloat16', 'double', 'contiguous', 'clone', 'view',
@@ -85,12 +86,18 @@ class AttentionTape(TorchFunctionMode):
         keys_of: Says where keys stand in the image.
         wanted: Given the layer, rows and keys of a matrix, whether to keep it; of deformable attention, rows and keys
             are 0. All by default.
+        strict: Whether a forward without attention is an error.
     """
 
     def __init__(
-        self, model: nn.Module, keys_of: KeysOf, wanted: Callable[[str, int, int], bool] = lambda *_: True
+        self,
+        model: nn.Module,
+        keys_of: KeysOf,
+        wanted: Callable[[str, int, int], bool] = lambda *_: True,
+        strict: bool = False,
     ) -> None:
         super().__init__()
+        self._strict = strict
         self._model = model
         self._keys_of = keys_of
         self._wanted = wanted
@@ -116,6 +123,11 @@ class AttentionTape(TorchFunctionMode):
         super().__exit__(*error)
         self._detach()
         self._open = {}
+        if self._strict and not self.taken and error[0] is None:
+            raise LayerError(
+                f'{type(self._model).__name__} computes no softmax(q kᵀ) v and no deformable attention that could be '
+                'seen: the methods attention and generic_attention are for transformers such as ViT and DETR'
+            )
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None

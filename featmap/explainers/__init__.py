@@ -2,9 +2,11 @@
 
 from featmap.explainers.ablationcam import AblationCAM
 from featmap.explainers.agnostic import Agnostic
+from featmap.explainers.attention import Attention
 from featmap.explainers.cam import CAM
 from featmap.explainers.drise import DRise
 from featmap.explainers.eigengradcam import EigenGradCAM
+from featmap.explainers.generic_attention import GenericAttention
 from featmap.explainers.gradcam import GradCAM
 from featmap.explainers.gradcam_plus_plus import GradCAMPlusPlus
 from featmap.explainers.hirescam import HiResCAM
@@ -23,8 +25,10 @@ __all__ = [
     'ODAM',
     'AblationCAM',
     'Agnostic',
+    'Attention',
     'DRise',
     'EigenGradCAM',
+    'GenericAttention',
     'GradCAM',
     'GradCAMPlusPlus',
     'HiResCAM',

@@ -73,6 +73,8 @@ def probed(
         strides[axis - 1] = strides[axis] * max(int(source.shape[axis]), 2)
     probe = torch.empty_strided(tuple(source.shape), strides, device='meta')
     made = func(probe, *args[1:], **kwargs)
+    if made is None:  # such as ``_base``, of what is no view
+        return None
     made = list(made)[number] if not isinstance(made, Tensor) else made
     if not isinstance(made, Tensor) or made.ndim > source.ndim + 4:
         return None
