@@ -61,12 +61,14 @@ class RawLayer:
         kind: What a prediction is: ``dense``, an anchor at a cell of (N, C, h, w); ``region``, a row of (R, K), one for
             each proposal; ``query``, a row of (..., Q, K).
         head: What the outputs mean, by a HeadMeaning or another object of its kind; None where that is not known.
+        level: Of which pyramid level it is, where each has a layer of its own; None where the layer runs on all.
     """
 
     name: str
     module: nn.Module = field(repr=False)
     kind: str = 'dense'
     head: Any = field(default=None, repr=False)
+    level: int | None = None
 
 
 def boxes_to_image(boxes: Tensor, geometry: ImageGeometry) -> Tensor:

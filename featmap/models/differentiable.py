@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any
@@ -41,6 +41,12 @@ class _Exp(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (result,) = ctx.saved_tensors
         return torch.where(gradients[0] == 0, gradients[0], gradients[0] * result)
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    """A sigmoid whose gradient is not lost in rounding where it is nearly 1."""
+    found: Tensor = _Sigmoid.apply(x)  # type: ignore[no-untyped-call]
+    return found
 
 
 _EXACT = {
@@ -86,32 +92,39 @@ def frozen(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def joined(module: nn.Module, method: str) -> Iterator[None]:
-    """Inside, what the method of this name of any part of a module puts out is joined to what it is given.
+def joined(module: nn.Module, method: str, parts: bool = True) -> Iterator[None]:
+    """Inside, what the method of this name of a module puts out is joined to what it is given; and of its parts.
 
     Nothing is changed where gradients are off.
     """
     if not torch.is_grad_enabled():
         yield
         return
-    parts = [part for part in module.modules() if callable(getattr(part, method, None))]
-    before = [vars(part).get(method) for part in parts]
+    with running_in(_Joined, module.modules() if parts else [module], method):
+        yield
+
+
+@contextmanager
+def running_in(mode: type[TorchFunctionMode], owners: Iterable[nn.Module], method: str) -> Iterator[None]:
+    """Inside, the method of this name of any of some modules runs in a mode of its own."""
+    having = [owner for owner in owners if callable(getattr(owner, method, None))]
+    before = [vars(owner).get(method) for owner in having]
     try:
-        for part in parts:
-            setattr(part, method, _in_mode(getattr(part, method)))
+        for owner in having:
+            setattr(owner, method, _in_mode(mode, getattr(owner, method)))
         yield
     finally:
-        for part, own in zip(parts, before):
+        for owner, own in zip(having, before):
             if own is None:
-                vars(part).pop(method, None)
+                vars(owner).pop(method, None)
             else:
-                setattr(part, method, own)
+                setattr(owner, method, own)
 
 
-def _in_mode(method: Callable[..., Any]) -> Callable[..., Any]:
+def _in_mode(mode: type[TorchFunctionMode], method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
     def run(*args: Any, **kwargs: Any) -> Any:
-        with _Joined():
+        with mode():
             return method(*args, **kwargs)
 
     return run

@@ -10,12 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from featmap.answers import Answers, RawLayer
 from featmap.errors import ConfigError, SourceError, first_line
 from featmap.models.bare import arguments_of, named_input, needed_by, put_on, type_of, unwrapped
 from featmap.models.checkpoint import Checkpoint, apply_weights
 from featmap.models.outputs import OutputReader
+from featmap.models.outputs.answering import answers_in
 from featmap.models.preprocessing import Preprocessing
 from featmap.models.protocol import AnyModel, Batch
+from featmap.models.query_heads import raw_layers
 from featmap.structures import Detections
 from featmap.wording import option as written
 
@@ -25,6 +28,12 @@ class NetworkBatch(Batch):
     """Preprocessed images, with what else the preprocessing hands to the forward, by the names of its arguments."""
 
     extras: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def repeated(self, inputs: Tensor) -> NetworkBatch:
+        """The first image in other forms, each with what else is handed to the forward of it."""
+        count = len(inputs)
+        extras = {name: value[:1].expand(count, *value.shape[1:]) for name, value in self.extras.items()}
+        return replace(self, inputs=inputs, geometries=self.geometries[:1] * count, extras=extras)
 
 
 class Network(AnyModel):
@@ -120,14 +129,33 @@ class Network(AnyModel):
 
     def _predict(self, batch: Batch) -> tuple[Detections, ...] | None:
         assert isinstance(batch, NetworkBatch)
-        given = {**self._settings, **batch.extras}
-        with torch.no_grad(), self._autocast():
-            if self._argument is None:
-                output = self.model(batch.inputs, **given)
-            else:
-                output = self.model(**{self._argument: batch.inputs}, **given)
-        return self._read(output, batch)
+        with torch.no_grad():
+            output = self._forward(batch)
+        return self._reading.read(output, batch.geometries)
 
-    def _read(self, output: Any, batch: NetworkBatch) -> tuple[Detections, ...] | None:
-        """What was found in each image, by what the forward returned."""
-        return replace(self._reader, score_thr=self.score_thr).read(output, batch.geometries)
+    def _respond(self, batch: Batch, raw: float | None) -> tuple[Answers, ...]:
+        assert isinstance(batch, NetworkBatch)
+        return answers_in(self._forward(batch, raw), batch.geometries, self._reading, raw)
+
+    def _forward(self, batch: NetworkBatch, raw: float | None = None) -> Any:
+        """What the module returns of a batch, in the caller's grad mode.
+
+        Args:
+            batch: The images.
+            raw: The score from which up a module that suppresses predictions is to return all.
+        """
+        given = {**self._settings, **batch.extras}
+        with self._autocast():
+            if self._argument is None:
+                return self.model(batch.inputs, **given)
+            return self.model(**{self._argument: batch.inputs}, **given)
+
+    def raw_layers(self) -> list[RawLayer]:
+        """Of a detector with object queries, the layers that put out their classes and boxes."""
+        if self._reader.task not in ('', 'detection'):
+            return []
+        return raw_layers(self.model, self._reader.count or len(self.classes), self.classes)
+
+    @property
+    def _reading(self) -> OutputReader:
+        return replace(self._reader, score_thr=self.score_thr)

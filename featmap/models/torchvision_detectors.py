@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from types import ModuleType
 from typing import Any
@@ -11,16 +12,20 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
+from featmap.answers import RawLayer
+from featmap.models.differentiable import joined, running_in
 from featmap.models.libraries import preprocessing_like
 from featmap.models.network import Network, NetworkBatch
 from featmap.models.preprocessing import Declared, Preprocessing
-from featmap.models.protocol import Batch
 from featmap.models.reading import preprocessing_of
+from featmap.models.torchvision_heads import raw_layers
 from featmap.options import Run
-from featmap.structures import Detections
 
 _SIZES = 'image_sizes'
+_ALL = 10**9
+_NONE_OVERLAPS = 2.0  # no IoU is above it
 
 
 class Resized:
@@ -93,20 +98,62 @@ class TorchvisionDetector(Network):
         # Keypoint and mask detectors have theirs in the heads of regions.
         self._head: Any = module if hasattr(module, 'score_thresh') else module.roi_heads
 
-    def _predict(self, batch: Batch) -> tuple[Detections, ...] | None:
-        assert isinstance(batch, NetworkBatch)
+    def _forward(self, batch: NetworkBatch, raw: float | None = None) -> Any:
         sizes = batch.extras.get(_SIZES)
         self._ready.sizes = [] if sizes is None else [(height, width) for height, width in sizes.tolist()]
-        self._ready.score_thr = self.score_thr
-        own_thr: float = self._head.score_thresh
+        self._ready.score_thr = self.score_thr if raw is None else raw
         # What is asked for is not to be dropped on the way.
-        self._head.score_thresh = min(own_thr, self.score_thr)
-        self.model.transform = self._ready
-        try:
-            return super()._predict(replace(batch, extras={}))
-        finally:
-            self.model.transform = self._ready.own
-            self._head.score_thresh = own_thr
+        limits = {'score_thresh': min(self._head.score_thresh, self.score_thr)} if raw is None else _unlimited(raw)
+        with ExitStack() as stack:
+            stack.enter_context(_changed(self.model, {'transform': self._ready}))
+            stack.enter_context(_changed(self._head, limits))
+            rpn = getattr(self.model, 'rpn', None)
+            if isinstance(rpn, nn.Module):
+                stack.enter_context(joined(rpn, 'forward', parts=False))
+            if raw is not None:
+                stack.enter_context(running_in(_Unsuppressed, [self._head], 'postprocess_detections'))
+            stack.enter_context(joined(self._head, 'postprocess_detections', parts=False))
+            return super()._forward(replace(batch, extras={}))
+
+    def raw_layers(self) -> list[RawLayer]:
+        """The layers that put out raw predictions: of two stages those of the second."""
+        return raw_layers(self.model, self.classes)
+
+
+class _Unsuppressed(TorchFunctionMode):
+    """Keeps all boxes, best first, and saves the comparison of each with each."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if str(func) == 'torchvision.nms':
+            return args[1].argsort(descending=True, stable=True)
+        return func(*args, **(kwargs or {}))
+
+
+def _unlimited(floor: float) -> dict[str, Any]:
+    """What makes a head hand out all that it predicts above a score, and nothing that it makes of that."""
+    return {
+        'score_thresh': floor,
+        'nms_thresh': _NONE_OVERLAPS,
+        'detections_per_img': _ALL,
+        'topk_candidates': _ALL,
+        'mask_roi_pool': None,
+        'keypoint_roi_pool': None,
+    }
+
+
+@contextmanager
+def _changed(owner: Any, attributes: Mapping[str, Any]) -> Iterator[None]:
+    """Within, attributes that an object has are others."""
+    own = {name: getattr(owner, name) for name in attributes if hasattr(owner, name)}
+    try:
+        for name in own:
+            setattr(owner, name, attributes[name])
+        yield
+    finally:
+        for name, value in own.items():
+            setattr(owner, name, value)
 
 
 def resizes_inside(module: nn.Module) -> bool:

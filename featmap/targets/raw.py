@@ -34,7 +34,9 @@ class Raw:
 
     @property
     def level(self) -> int:
-        """Of which pyramid level it is: the last number of its path, or that of the call."""
+        """Of which pyramid level it is: as the layer says, or the last number of its path, or that of the call."""
+        if self.layer.level is not None:
+            return self.layer.level
         keys = re.findall(r'\[(\d+)\]', self.path)
         return int(keys[-1]) if len(keys) > 1 else self.call
 

@@ -8,6 +8,7 @@ from torch import nn
 from featmap import FeatMapInferencer
 from featmap.errors import ConfigError, DrawError, OptionError, SourceError
 from featmap.extractor import MapExtractor
+from featmap.gradients import GradientRecorder
 from featmap.models.network import Network
 from featmap.models.outputs import OutputReader
 from featmap.models.preprocessing import Declared, Preprocessing
@@ -231,3 +232,52 @@ def test_a_reducer_that_wants_the_default_layout():
     made = MapExtractor(network(nn.Sequential(nn.Conv2d(3, 2, 3, 2, 1))), ['0'], flat, 'flat')
     (found,) = made.extract(IMAGE)[0]
     assert found.values.shape == (1, 16, 16)
+
+
+class Scoring(nn.Module):
+    """Scores two classes by a convolution that has parameters."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 4, 4)
+
+    def forward(self, pixels, mask=None):
+        self.mask = mask
+        return self.conv(pixels).mean(dim=(2, 3))
+
+
+def test_answers_are_joined_to_what_they_come_from():
+    model = Scoring()
+    asked = network(model, classes=('cat', 'dog'))
+    recorder = GradientRecorder(model, ['conv'])
+    with torch.enable_grad():
+        answers = asked.respond(asked.prepare([IMAGE]), recorder)[0]
+    found = asked.predict(asked.prepare([IMAGE]))[0]
+    best = found.classification
+    assert answers.detections.classification.labels.tolist() == best.labels.tolist()
+    np.testing.assert_allclose(answers.logits.softmax(dim=0).detach()[best.labels], best.scores, rtol=1e-6)
+    gradient = recorder.gradients(answers.logits[1])[0]['']
+    torch.testing.assert_close(gradient[0, 1], torch.full((8, 8), 1 / 64))
+    assert not gradient[0, 0].any()
+    assert all(each.requires_grad and each.grad is None for each in model.parameters())
+    with torch.no_grad():
+        assert not asked.respond(asked.prepare([IMAGE]))[0].logits.requires_grad
+
+
+def test_other_forms_of_an_image_are_given_what_goes_with_it():
+    masked = Preprocessing(
+        lambda image: {
+            'pixel_values': torch.from_numpy(np.array(image)).permute(2, 0, 1).float()[None],
+            'mask': torch.arange(3.0)[None],
+        }
+    )
+    model = Scoring()
+    asked = network(model, masked)
+    batch = asked.prepare([IMAGE])
+    both = batch.repeated(torch.cat([batch.inputs, batch.inputs + 1]))
+    with torch.no_grad():
+        first, second = asked.respond(both)
+    assert model.mask.tolist() == [[0, 1, 2]] * 2
+    torch.testing.assert_close(first.logits, asked.respond(batch)[0].logits.detach())
+    assert not torch.allclose(first.logits, second.logits)
+    assert second.output.shape == (1, 2)

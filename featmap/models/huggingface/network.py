@@ -11,10 +11,8 @@ from featmap.models.bare import arguments_of
 from featmap.models.huggingface.modules import IMAGES, ModelClass
 from featmap.models.network import Network, NetworkBatch
 from featmap.models.outputs import OutputReader
-from featmap.models.protocol import Batch
 from featmap.models.reading import classes_of, own_input_size
 from featmap.options import Run
-from featmap.structures import Detections
 
 _INTERPOLATE = 'interpolate_pos_encoding'
 
@@ -25,17 +23,15 @@ class TransformersNetwork(Network):
     What is told by a ``pixel_mask`` where the image ends answers boxes in shares of the image, not of the input.
     """
 
-    def _predict(self, batch: Batch) -> tuple[Detections, ...] | None:
+    def _forward(self, batch: NetworkBatch, raw: float | None = None) -> Any:
         if _INTERPOLATE in self._accepted:
             self._settings[_INTERPOLATE] = batch.input_shape != own_input_size(self.model)
-        return super()._predict(batch)
-
-    def _read(self, output: Any, batch: NetworkBatch) -> tuple[Detections, ...] | None:
+        output = super()._forward(batch, raw)
         mask = batch.extras.get('pixel_mask')
         boxes = output.get('pred_boxes') if isinstance(output, dict) else None
         if mask is not None and isinstance(boxes, Tensor) and not bool(mask.all()):
-            output = {**output, 'pred_boxes': boxes * _shares(mask).to(boxes)}
-        return super()._read(output, batch)
+            return {**output, 'pred_boxes': boxes * _shares(mask).to(boxes)}
+        return output
 
 
 def reader_of(run: Run, model: nn.Module, found: ModelClass) -> OutputReader:

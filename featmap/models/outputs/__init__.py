@@ -6,7 +6,7 @@ well be something else is read only where class names or the source of the model
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -63,7 +63,7 @@ class OutputReader:
                 names.
         """
         count = len(geometries)
-        for read in (self._instances, self._queries, self._segments, self._classification):
+        for read in (self._boxes, self._segments, self._classification):
             found = read(output, geometries)
             if found is not None:
                 undrawn = tuple(name.removeprefix('pred_') for name in _NOT_DRAWN if _has(output, name, count))
@@ -74,26 +74,48 @@ class OutputReader:
     def _nothing(self) -> Detections:
         return Detections(classes=self.classes, palette=self.palette, kind='')
 
-    def _instances(self, output: Any, geometries: Sequence[ImageGeometry]) -> list[Detections] | None:
-        given = instances_in(output, len(geometries))
-        if given is None:
-            return None
-        return [boxes_of(each, place, self._nothing, self.score_thr) for each, place in zip(given, geometries)]
+    def boxes_in(
+        self, output: Any, geometries: Sequence[ImageGeometry], floor: float | None = None
+    ) -> list[Mapping[str, Tensor]] | None:
+        """Boxes in pixels of the network input, ``scores`` and maybe ``labels`` and ``masks``, a mapping an image.
 
-    def _queries(self, output: Any, geometries: Sequence[ImageGeometry]) -> list[Detections] | None:
+        Args:
+            output: What the forward returned.
+            geometries: As for :meth:`read`.
+            floor: Of object queries every class of a higher score; None for the best.
+        """
+        given = instances_in(output, len(geometries))
+        if given is not None:
+            return given
         shapes = [geometry.input_shape for geometry in geometries]
-        given = queries_in(output, shapes, self.count or len(self.classes), self.scores)
+        return queries_in(output, shapes, self.count or len(self.classes), self.scores, floor)  # type: ignore[return-value]
+
+    def planes_in(self, output: Any, count: int) -> Tensor | None:
+        """The (N, K, h, w) scores of each class at each place, of N images."""
+        sure = self.task == 'segmentation' or (self.asked and isinstance(output, Tensor))
+        planes = class_planes(output, count, len(self.classes), sure)
+        if planes is not None and self.asked and planes.shape[1] > 1:  # a single plane is of something against nothing
+            self._check(planes.shape[1])
+        return planes
+
+    def scores_in(self, output: Any, count: int) -> Tensor | None:
+        """The (N, K) scores of each class of N whole images."""
+        scores = class_scores(output, len(self.classes), self.task == 'classification' or self.asked)
+        if scores is None or len(scores) != count:
+            return None
+        self._check(scores.shape[1])
+        return scores
+
+    def _boxes(self, output: Any, geometries: Sequence[ImageGeometry]) -> list[Detections] | None:
+        given = self.boxes_in(output, geometries)
         if given is None:
             return None
         return [boxes_of(each, place, self._nothing, self.score_thr) for each, place in zip(given, geometries)]
 
     def _segments(self, output: Any, geometries: Sequence[ImageGeometry]) -> list[Detections] | None:
-        sure = self.task == 'segmentation' or (self.asked and isinstance(output, Tensor))
-        planes = class_planes(output, len(geometries), len(self.classes), sure)
+        planes = self.planes_in(output, len(geometries))
         if planes is None:
             return None
-        if self.asked and planes.shape[1] > 1:  # a single plane is of something against nothing
-            self._check(planes.shape[1])
         found = []
         for each, place in zip(planes, geometries):
             segments = segments_of(each, place, self.classes)
@@ -102,10 +124,9 @@ class OutputReader:
         return found
 
     def _classification(self, output: Any, geometries: Sequence[ImageGeometry]) -> list[Detections] | None:
-        scores = class_scores(output, len(self.classes), self.task == 'classification' or self.asked)
-        if scores is None or len(scores) != len(geometries):
+        scores = self.scores_in(output, len(geometries))
+        if scores is None:
             return None
-        self._check(scores.shape[1])
         found = []
         for each in scores:
             best = classification_of(each, self.scores or 'softmax')

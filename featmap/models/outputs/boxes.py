@@ -12,6 +12,7 @@ from torch import Tensor
 
 from featmap.geometry import ImageGeometry
 from featmap.masks import Masks
+from featmap.models.differentiable import sigmoid
 from featmap.models.outputs.classes import field
 from featmap.structures import Detections
 
@@ -39,19 +40,20 @@ def instances_in(output: Any, count: int) -> list[Mapping[str, Tensor]] | None:
 
 
 def queries_in(
-    output: Any, shapes: Sequence[tuple[int, int]], classes: int, scores: str = ''
+    output: Any, shapes: Sequence[tuple[int, int]], classes: int, scores: str = '', floor: float | None = None
 ) -> list[dict[str, Tensor]] | None:
     """One dict of ``boxes`` in input pixels, ``scores`` and ``labels`` an image, of object queries.
 
     Those of the DETR family: ``logits`` (N, Q, C) and ``pred_boxes`` (N, Q, 4), centre and size as shares of the
     input. With softmax the last class is "no object", and a query has one box. With sigmoid each class of a query is
-    by itself, and the Q best of all are taken, as Deformable DETR and RT-DETR do.
+    by itself, and the Q best of all are taken, as Deformable DETR and RT-DETR do. All stays joined to the graph.
 
     Args:
         output: What the forward returned.
         shapes: Height and width of the input of each image.
         classes: How many there are, where that is known: one less than C for softmax, C for sigmoid.
         scores: ``softmax`` or ``sigmoid``; empty to go by the number of classes.
+        floor: Every class of every query of a higher score, in place of the best; None for the best.
 
     Returns:
         None for another output, and where it cannot be told which of the two it is.
@@ -65,17 +67,33 @@ def queries_in(
     if not kind:
         return None
     found = []
-    for each, places, (height, width) in zip(logits.detach().float(), boxes.detach().float(), shapes):
-        if kind == 'softmax':
-            best, labels = each.softmax(dim=-1)[:, :-1].max(dim=-1)
+    for each, places, (height, width) in zip(logits.float(), boxes.float(), shapes):
+        chances = each.softmax(dim=-1)[:, :-1] if kind == 'softmax' else sigmoid(each)
+        if floor is not None:
+            rows, labels = (chances > floor).nonzero(as_tuple=True)
+            best, places = chances[rows, labels], places[rows]
+        elif kind == 'softmax':
+            best, labels = chances.max(dim=-1)
         else:
-            best, index = each.sigmoid().flatten().topk(len(each))
+            best, index = chances.flatten().topk(len(each))
             labels = index % each.shape[1]
             places = places[torch.div(index, each.shape[1], rounding_mode='floor')]
         middle, half = places[:, :2], places[:, 2:] / 2
         corners = torch.cat([middle - half, middle + half], dim=1)
         found.append({'boxes': corners * corners.new_tensor([width, height] * 2), 'scores': best, 'labels': labels})
     return found
+
+
+def shown_in(given: Mapping[str, Tensor], geometry: ImageGeometry, score_thr: float) -> tuple[np.ndarray, np.ndarray]:
+    """Which boxes are shown, (K,), and all M of them, cut at the edges of the image; see :func:`boxes_of`."""
+    scores = given['scores'].detach().float().cpu().numpy()
+    boxes = given['boxes'].detach().float().cpu().numpy()
+    height, width = geometry.image_shape
+    finite = np.isfinite(boxes).all(axis=1)
+    ends = np.array([width, height, width, height], np.float32)
+    edges = np.clip(geometry.boxes_to_image(np.where(finite[:, None], boxes, 0)), 0, ends)
+    inside = (edges[:, 2] > edges[:, 0]) & (edges[:, 3] > edges[:, 1])
+    return np.flatnonzero((scores >= score_thr) & finite & inside), edges
 
 
 def boxes_of(given: Mapping[str, Tensor], geometry: ImageGeometry, nothing: Detections, score_thr: float) -> Detections:
@@ -91,15 +109,9 @@ def boxes_of(given: Mapping[str, Tensor], geometry: ImageGeometry, nothing: Dete
         score_thr: The least score.
     """
     scores = given['scores'].detach().float().cpu().numpy()
-    boxes = given['boxes'].detach().float().cpu().numpy()
+    kept, edges = shown_in(given, geometry, score_thr)
     labels = given.get('labels')
     numbers = np.zeros(len(scores), np.int64) if labels is None else labels.detach().cpu().numpy().astype(np.int64)
-    height, width = geometry.image_shape
-    finite = np.isfinite(boxes).all(axis=1)
-    ends = np.array([width, height, width, height], np.float32)
-    edges = np.clip(geometry.boxes_to_image(np.where(finite[:, None], boxes, 0)), 0, ends)
-    inside = (edges[:, 2] > edges[:, 0]) & (edges[:, 3] > edges[:, 1])
-    kept = np.flatnonzero((scores >= score_thr) & finite & inside)
     found = replace(nothing, boxes=edges[kept], scores=scores[kept], labels=numbers[kept], kind='detection')
     masks = given.get('masks')
     if masks is None:

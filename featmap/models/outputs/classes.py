@@ -11,6 +11,8 @@ from featmap.classification import Classification
 from featmap.layouts import flatten
 
 _SURE = 1e-3  # by which probabilities may miss a sum of 1
+_LEAST = 1e-12  # of a probability whose log is taken
+_MARGIN = 1e-6  # to 0 and 1 of one whose logit is taken, in float32
 
 
 def read_classification(
@@ -76,15 +78,44 @@ def classification_of(scores: Tensor, kind: str = 'softmax') -> Classification |
         scores: Logits, or probabilities: none below 0, with a sum of 1 within 0.001, or for ``sigmoid`` none above 1.
         kind: ``softmax`` for one class out of all, ``sigmoid`` for each by itself.
     """
-    slack = max(_SURE, 2 * torch.finfo(scores.dtype).eps)  # the sum of many that are rounded to half precision
     values = scores.detach().float()
     if not bool(values.isfinite().all()):
         return None
-    positive = bool((values >= 0).all())
-    if len(values) == 1 or kind == 'sigmoid':
-        given = len(values) > 1 and positive and bool((values <= 1).all())
-        kind, chances = 'sigmoid', values if given else values.sigmoid()
+    kind = 'sigmoid' if len(values) == 1 else kind
+    if not _are_chances(values, kind, _slack(scores)):
+        chances = values.sigmoid() if kind == 'sigmoid' else values.softmax(dim=0)
     else:
-        given = positive and abs(float(values.sum()) - 1) <= slack
-        chances = values.clamp(max=1) if given else values.softmax(dim=0)
+        chances = values if kind == 'sigmoid' else values.clamp(max=1)
     return Classification.of_all(chances.cpu().numpy(), kind)
+
+
+def logits_of(scores: Tensor, kind: str = 'softmax') -> tuple[Tensor, str]:
+    """What (K,) scores are before an activation, in float32 and joined to the graph, and that activation.
+
+    Args:
+        scores: As for :func:`classification_of`. Logits are left as they are.
+        kind: ``softmax`` or ``sigmoid``, likewise.
+    """
+    kind = 'sigmoid' if len(scores) == 1 else kind
+    values = scores.float()
+    if not _are_chances(values.detach(), kind, _slack(scores)):
+        return values, kind
+    return undone(values, kind), kind
+
+
+def undone(chances: Tensor, kind: str) -> Tensor:
+    """Logits of which an activation makes the given probabilities."""
+    return chances.logit(eps=_MARGIN) if kind == 'sigmoid' else chances.clamp(min=_LEAST).log()
+
+
+def _are_chances(values: Tensor, kind: str, slack: float) -> bool:
+    """Whether scores are probabilities already."""
+    if not bool((values >= 0).all()):
+        return False
+    if kind == 'sigmoid':
+        return len(values) > 1 and bool((values <= 1).all())
+    return abs(float(values.sum()) - 1) <= slack
+
+
+def _slack(scores: Tensor) -> float:
+    return max(_SURE, 2 * torch.finfo(scores.dtype).eps)  # the sum of many that are rounded to half precision

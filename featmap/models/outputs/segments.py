@@ -11,13 +11,13 @@ from torch.nn.functional import interpolate
 
 from featmap.geometry import ImageGeometry
 from featmap.masks import Segments
-from featmap.models.outputs.classes import field
+from featmap.models.outputs.classes import field, undone
 
 _AT_ONCE = 16  # planes: 1000 classes of a large input would take gigabytes
 
 
 def class_planes(output: Any, count: int, classes: int, is_segmenter: bool) -> Tensor | None:
-    """The (N, K, h, w) scores of each class at each place; None where the output holds none.
+    """The (N, K, h, w) scores of each class at each place, joined to the graph; None where the output holds none.
 
     ``logits`` of four dimensions, as transformers' segmenters return, are. So are a tensor, or ``out`` as torchvision's
     return, where there are K names or the model is known to be a segmenter: feature maps have the same form. Of mask
@@ -34,15 +34,15 @@ def class_planes(output: Any, count: int, classes: int, is_segmenter: bool) -> T
     if names is not None and masks is not None and names.ndim == 3 and masks.ndim == 4:
         if len(masks) != count or names.shape[:2] != masks.shape[:2]:
             return None
-        chances = names.detach().float().softmax(dim=-1)[..., :-1]  # the last is "no object"
-        return torch.einsum('nqk,nqhw->nkhw', chances, masks.detach().float().sigmoid())
+        chances = names.float().softmax(dim=-1)[..., :-1]  # the last is "no object"
+        return torch.einsum('nqk,nqhw->nkhw', chances, masks.float().sigmoid())
     logits = field(output, 'logits')
     planes = logits if logits is not None else output if isinstance(output, Tensor) else field(output, 'out')
     if planes is None or planes.ndim != 4 or len(planes) != count or not planes.is_floating_point():
         return None
     if planes.shape[2:] == (1, 1) or not planes.numel():
         return None
-    return planes.detach() if logits is not None or is_segmenter or planes.shape[1] == classes else None
+    return planes if logits is not None or is_segmenter or planes.shape[1] == classes else None
 
 
 def segments_of(planes: Tensor, geometry: ImageGeometry, classes: tuple[str, ...] = ()) -> Segments | None:
@@ -56,11 +56,12 @@ def segments_of(planes: Tensor, geometry: ImageGeometry, classes: tuple[str, ...
         geometry: How the image lies in it; what it does not show of the image belongs to nothing.
         classes: The classes' names.
     """
+    planes = planes.detach()
     if not bool(planes.isfinite().all()):
         return None
     if len(planes) == 1:
-        chances = bool(((planes >= 0) & (planes <= 1)).all())
-        labels = (_resized(planes, geometry.input_shape)[0] > (0.5 if chances else 0)).long() - 1
+        least = 0.5 if _are_chances(planes) else 0
+        labels = (_resized(planes, geometry.input_shape)[0] > least).long() - 1
     else:
         labels = _winner(planes, geometry.input_shape)
     backgrounds = [label for label, name in enumerate(classes) if name.strip('_ ').lower() == 'background']
@@ -70,6 +71,21 @@ def segments_of(planes: Tensor, geometry: ImageGeometry, classes: tuple[str, ...
 
     small = labels.to(torch.int32).cpu().numpy()
     return Segments.of(geometry.planes_to_image(small, void=-1), classes_of, 'semantic')
+
+
+def plane_logits(planes: Tensor) -> tuple[Tensor, str]:
+    """What (K, h, w) scores are before an activation, in float32 and joined to the graph, and that activation.
+
+    A network that knows no negative scores of any class anywhere puts out probabilities, or shares that mask queries
+    have in each class: their logs are what a softmax makes the same shares of.
+    """
+    values, kind = planes.float(), 'sigmoid' if len(planes) == 1 else 'softmax'
+    return (undone(values, kind) if _are_chances(planes.detach()) else values), kind
+
+
+def _are_chances(planes: Tensor) -> bool:
+    """Whether scores are probabilities already: a single plane's end at 1."""
+    return bool((planes >= 0).all()) and (len(planes) > 1 or bool((planes <= 1).all()))
 
 
 def _winner(planes: Tensor, shape: tuple[int, int]) -> Tensor:
