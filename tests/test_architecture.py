@@ -69,6 +69,7 @@ FLOORS = [
     ['explained_maps'],
     ['explaining'],
     ['explained_results'],
+    ['sanity'],
     ['extractor'],
     ['building', 'learning'],
     ['inferencer'],

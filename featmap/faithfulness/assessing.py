@@ -76,7 +76,7 @@ def assess(
 
     found = []
     for number, (one, within) in enumerate(zip(chosen, insides)):
-        others = [box_mask(box, shape) for box in _foreign(one, boxes)]
+        others = [box_mask(box, shape) for box in foreign(one, boxes)]
 
         def figures(heat: np.ndarray, number: int = number, within: Any = within, others: Any = others) -> Figures:
             return localised(heat, within, others, tuple(curves[number, id(heat)]))
@@ -125,7 +125,7 @@ def _controls(
     return found
 
 
-def _foreign(chosen: Measurable, boxes: np.ndarray | None) -> list[np.ndarray]:
+def foreign(chosen: Measurable, boxes: np.ndarray | None) -> list[np.ndarray]:
     """The boxes but the target's own."""
     own = _boxes_of(chosen)
     if boxes is None or not len(own):
