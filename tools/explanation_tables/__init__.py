@@ -1,0 +1,1 @@
+"""Images, maps, records and tables of ``tools/evaluate_explanations.py``."""
