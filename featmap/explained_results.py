@@ -146,10 +146,13 @@ class Why:
         asked = self.run.explain
         if asked.zoom and all(focus(each) is None for each in explanations):
             raise OptionError(f'{written("zoom")} goes with boxes and regions, and {explanations[0].label} has neither')
-        drawing = ExplanationDrawer(drawer, asked.zoom)
+        drawing = ExplanationDrawer(drawer, asked.zoom, asked.explain_box)
         found = explained.detections
         renderings = drawing.draw_sheets(image, explanations, found, name) if pictures else ()
-        options = {'look': drawing.look, 'crop': drawer.crop, 'labels': drawer.labels, 'zoom': asked.zoom}
+        options = {
+            'look': drawing.look, 'crop': drawer.crop, 'labels': drawer.labels, 'zoom': asked.zoom,
+            'asked': asked.explain_box,
+        }  # fmt: skip
         return ExplainedResult(
             name,
             renderings,
@@ -191,7 +194,7 @@ class Explains:
         images: AnyImage | Sequence[AnyImage],
         target: Any = None,
         method: str | Sequence[str] | None = None,
-        target_layers: str | Sequence[str] | None = None,
+        target_layers: Any = None,
         **options: Any,
     ) -> ExplainedResult | list[ExplainedResult]:
         """Say what in an image speaks for a detection, a class or a region.

@@ -110,7 +110,8 @@ class SavedImage:
 
     def _why(self, drawer: MapDrawer) -> ExplanationDrawer:
         settings = self.provenance.get('settings') or {}
-        return ExplanationDrawer(drawer, settings.get('zoom') is True)
+        asked = settings.get('explain_box')
+        return ExplanationDrawer(drawer, settings.get('zoom') is True, None if asked is None else tuple(asked))
 
     def _again(
         self, image: np.ndarray | str | Path | None, look: Mapping[str, Any]

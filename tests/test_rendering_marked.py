@@ -50,3 +50,23 @@ def test_what_lies_outside_of_the_view_is_left_out():
     marked = Marked(np.array([[70, 30, 110, 70]], np.float32), ('2 cat',), np.array([0]))
     picture = np.full((20, 30, 3), 128, np.uint8)
     np.testing.assert_array_equal(draw_marked(picture, marked, None, view), picture)
+
+
+def test_a_box_that_nobody_found_is_dashed_black_and_white():
+    drawn = draw_marked(GREY, Marked(asked=(20, 10, 100, 70)), None, View.of(SHAPE, None))
+    top = drawn[10, 20:100].mean(axis=1)
+    assert set(top) == {0, 255}
+    assert (drawn[11:70, 21:100] == 128).all()
+
+
+def test_a_region_of_one_pixel_is_a_place_and_is_marked_as_one():
+    region = np.zeros(SHAPE, bool)
+    region[40, 60] = True
+    assert Marked(region=region).pixel == (60.5, 40.5)
+    drawn = draw_marked(GREY, Marked(region=region), None, View.of(SHAPE, None))
+    rows, columns = np.nonzero((drawn != 128).any(axis=2))
+    assert (rows.min(), rows.max()) == (80 - rows.max(), rows.max())  # a ring around its middle
+    assert rows.max() - rows.min() >= 6
+    assert columns.min() < 60 < columns.max()
+    region[40, 61] = True
+    assert Marked(region=region).pixel is None

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from featmap.errors import OptionError
-from featmap.rendering.text import SEPARATOR, line_height, text_width
+from featmap.rendering.rows import tile_rows
+from featmap.rendering.text import SEPARATOR, font_size, line_height, text_width
 from featmap.rendering.tile import Cell, check_arrangement, near_square, tile
 
 
@@ -220,3 +221,24 @@ def test_panels_beside_the_original():
     assert made.panels[2:] == plain.panels[1:]
     panel = made.panels[1]
     assert (made.image[panel.y : panel.y + panel.height, panel.x : panel.x + panel.width] == 7).all()
+
+
+def test_a_head_over_several_panels_stands_above_the_longest_of_their_labels():
+    plain = np.full((40, 60, 3), 90, np.uint8)
+    long = SEPARATOR.join(['a label that fills its line'] * 3)
+    original = Cell(plain, 'original')
+
+    def drawn(label):
+        row = {0: Cell(plain, 'short', head='the head of the row', span=2), 1: Cell(plain, label)}
+        return tile_rows(original, [row], 2)
+
+    high, low = drawn(long), drawn('short')
+    size = font_size(40, 60)
+    line, first = line_height(size), high.panels[1]
+    assert first.y - low.panels[1].y == 2 * line
+    # Above the first panel there is the head, two empty lines, and its own label.
+    ink = (high.image[: first.y, first.x : first.x + 60] < 128).any(axis=(1, 2))
+    label, head = ink[-line - size :], ink[: -3 * line - size // 2]
+    assert label.any()
+    assert head.any()
+    assert not ink[len(head) + size // 2 : -line - size].any()

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from featmap.explained.rows import UNIT, Shown, focus, label_for, marked_of, window_around
+from featmap.explained.rows import UNIT, Asked, Shown, focus, label_for, marked_of, window_around
 from featmap.explanation import Explanation
 from featmap.geometry import View
 from featmap.rendering.chart import chart_cell
@@ -25,9 +25,16 @@ class Panels:
     """The panels of an image's explanations, each of one size."""
 
     def __init__(
-        self, look: Look, image: np.ndarray, detections: Detections | None, view: View, colorbar: bool = False
+        self,
+        look: Look,
+        image: np.ndarray,
+        detections: Detections | None,
+        view: View,
+        colorbar: bool = False,
+        asked: Asked = None,
     ) -> None:
         self.look, self._image, self._detections, self.view, self._colorbar = look, image, detections, view, colorbar
+        self._asked = asked
         self._picture = view.picture(image, self.look.interpolation == 'linear')
         self._seen = None if detections is None else detections.seen(view)
 
@@ -42,7 +49,9 @@ class Panels:
         picture = self._picture
         if self._seen is not None and self._seen.segments is not None:
             picture = draw_results(picture, self._seen)
-        return draw_marked(picture, marked_of(explanations, self._detections), self._detections, self.view)
+        return draw_marked(
+            picture, marked_of(explanations, self._detections, asked=self._asked), self._detections, self.view
+        )
 
     def about(self) -> dict[str, Any]:
         """What is told of the image beside it, for JSON."""
@@ -68,7 +77,7 @@ class Panels:
 
     def draw(self, shown: Shown) -> np.ndarray:
         """A panel: (h, w, 3) RGB uint8."""
-        view, marked = self.window(shown), marked_of([shown.explanation], self._detections, tags=False)
+        view, marked = self.window(shown), marked_of([shown.explanation], self._detections, False, self._asked)
         picture = self._picture if view is self.view else view.picture(self._image, self.look.interpolation == 'linear')
         if shown.item is not None:
             picture = next(iter(panels_of(self.look.backdrop(picture), shown.item, [UNIT], self.look, view))).image

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Optional
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from featmap.rendering.marked import Marked
 from featmap.rendering.normalize import Range
 from featmap.structures import Detections, FeatureMap
 
+Asked = Optional[tuple[float, float, float, float]]
+"""x1 y1 x2 y2 of a box that was asked about and not found, in pixels of the original; None for none."""
 UNIT = Range(0, 1)
 """What the colours of an explanation stand for."""
 _MOST_COLUMNS = 6
@@ -153,8 +156,20 @@ def window_around(box: np.ndarray, image_shape: tuple[int, int], aspect: float) 
     return spans[0][0], spans[1][0], spans[0][1], spans[1][1]
 
 
-def marked_of(explanations: Sequence[Explanation], detections: Detections | None, tags: bool = True) -> Marked:
-    """What is bold where these are drawn: the boxes of their targets, or the region of the first."""
+def marked_of(
+    explanations: Sequence[Explanation],
+    detections: Detections | None,
+    tags: bool = True,
+    asked: Asked = None,
+) -> Marked:
+    """What is bold where these are drawn: the boxes of their targets, or the region of the first.
+
+    Args:
+        explanations: What is drawn.
+        detections: What was found.
+        tags: Whether boxes have tags.
+        asked: A box that was asked about, and that nobody found.
+    """
     boxes: list[np.ndarray] = []
     labels: list[int] = []
     texts: list[str] = []
@@ -176,5 +191,5 @@ def marked_of(explanations: Sequence[Explanation], detections: Detections | None
     region = next((each.region for each in explanations), None)
     return Marked(
         np.asarray(boxes, np.float32).reshape(-1, 4), tuple(texts) if tags else (), np.asarray(labels, np.int64),
-        tuple(among), region,
+        tuple(among), region, asked,
     )  # fmt: skip

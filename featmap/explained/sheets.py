@@ -10,7 +10,7 @@ import numpy as np
 
 from featmap.drawer import MapDrawer
 from featmap.explained.panels import Panels
-from featmap.explained.rows import Line, Shown, drawn, focus, lines_of, targets_of
+from featmap.explained.rows import Asked, Line, Shown, drawn, focus, lines_of, targets_of
 from featmap.explained.singles import ExplanationSingles
 from featmap.explanation import Explanation
 from featmap.geometry import View
@@ -32,10 +32,11 @@ class ExplanationDrawer:
     Args:
         drawer: How pictures look: its crop, its sizes, its colours.
         zoom: Whether each map is also zoomed onto its box.
+        asked: A box that was asked about, and that nobody found.
     """
 
-    def __init__(self, drawer: MapDrawer, zoom: bool = False) -> None:
-        self.drawer, self.zoom = drawer, zoom
+    def __init__(self, drawer: MapDrawer, zoom: bool = False, asked: Asked = None) -> None:
+        self.drawer, self.zoom, self.asked = drawer, zoom, asked
         self.look = replace(drawer.look, panels=())
 
     def draw_sheets(
@@ -70,7 +71,7 @@ class ExplanationDrawer:
         return ExplanationSingles(self._panels(image, detections, view), explanations, self.zoom)
 
     def _panels(self, image: np.ndarray, detections: Detections | None, view: View) -> Panels:
-        return Panels(self.look, image, detections, view, self.drawer.colorbar)
+        return Panels(self.look, image, detections, view, self.drawer.colorbar, self.asked)
 
     def _single(
         self, image: np.ndarray, explanations: Sequence[Explanation], detections: Detections | None, title: str

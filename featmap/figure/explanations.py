@@ -12,12 +12,13 @@ from matplotlib.axes import Axes
 from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path
 
-from featmap.explained.rows import UNIT, Shown, focus, label_for, lines_of, marked_of, targets_of, window_around
+from featmap.explained.rows import UNIT, Asked, Shown, focus, label_for, lines_of, marked_of, targets_of, window_around
 from featmap.explanation import Explanation
 from featmap.figure import MapFigure, window_of
 from featmap.figure.chart import Blank, chart_tile
 from featmap.figure.chart import texts as chart_texts
 from featmap.figure.curves import draw_curves
+from featmap.figure.marks import draw_query
 from featmap.figure.sheet import Caption, Sheet
 from featmap.figure.style import AnyStyle, Type, applied, settings_of, side_by_side
 from featmap.figure.tiles import Canvas, Line, Panels, Plain, Tile, line_of
@@ -38,6 +39,7 @@ def draw_explanations(
     detections: Detections | None = None,
     *,
     zoom: bool = False,
+    asked: Asked = None,
     name: str = 'image',
     title: str = '',
     look: Look | None = None,
@@ -55,6 +57,7 @@ def draw_explanations(
         explanations: Of this image.
         detections: What was found: outlined; None for none.
         zoom: Whether each map is also zoomed onto its box.
+        asked: A box that was asked about, and that nobody found.
         name: Stands above the image.
         title: Stands above everything.
         look: How panels are coloured.
@@ -79,14 +82,14 @@ def draw_explanations(
         dict.fromkeys(f'faithfulness: {each.faithfulness.protocol.name}' for each in explanations if each.faithfulness)
     )
     caption = Caption(side_by_side(str(title)), side_by_side(str(name)), tuple(told))
-    lines = [_line(canvas, line.head, line.panels, detections) for line in lines_of(explanations, zoom)]
+    lines = [_line(canvas, line.head, line.panels, detections, asked) for line in lines_of(explanations, zoom)]
     if detections is not None and detections.classification is not None:
         lines.insert(0, line_of(chart_tile(detections)))
     above = max(len(line.tiles) for line in lines) > (3 if len(lines) == 1 else 4)
     said = [text for line in lines for tile in line.tiles for text in (*line.head, tile.name, *tile.parts)]
     said += [caption.title, caption.name, *caption.parts]
     said += [] if detections is None else chart_texts(detections)
-    numbers = marked_of(explanations, detections)
+    numbers = marked_of(explanations, detections, asked=asked)
     with chosen_font(canvas.look.font), applied(settings):
         type = Type(font_size or settings.get('font.size'), said)
         over = partial(_mark, numbers, detections, size=type.tag if len(targets_of(explanations)) > 1 else 0)
@@ -96,16 +99,16 @@ def draw_explanations(
     return figure
 
 
-def _line(canvas: Canvas, head: str, panels: Sequence[Shown], detections: Detections | None) -> Line:
-    tiles = list(_tiles(canvas, panels, detections))
+def _line(canvas: Canvas, head: str, panels: Sequence[Shown], detections: Detections | None, asked: Asked) -> Line:
+    tiles = list(_tiles(canvas, panels, detections, asked))
     return Line(head, tuple(tiles), tuple(head.split(SEPARATOR, 1)))
 
 
-def _tiles(canvas: Canvas, panels: Sequence[Shown], detections: Detections | None) -> Iterator[Tile]:
+def _tiles(canvas: Canvas, panels: Sequence[Shown], detections: Detections | None, asked: Asked) -> Iterator[Tile]:
     measured: list[Explanation] = []
     for shown in panels:
         explanation = shown.explanation
-        over = partial(_mark, marked_of([explanation], detections), detections)
+        over = partial(_mark, marked_of([explanation], detections, asked=asked), detections)
         box = focus(explanation)
         mine, window = canvas, None
         if shown.kind != 'map' and box is not None:
@@ -133,8 +136,13 @@ def _mark(marked: Marked, detections: Detections | None, axes: Axes, size: float
     rest = Detections() if detections is None else others(detections, marked.among)
     for box, label in zip(rest.boxes, rest.labels):
         _box(axes, box, np.array(bright(color_of(rest, int(label)))) / 255, _THIN)
-    if marked.region is not None:
+    if marked.pixel is not None:
+        draw_query(axes, marked.pixel, 5)
+    elif marked.region is not None:
         _outline(axes, marked.region)
+    if marked.asked is not None:
+        _box(axes, np.array(marked.asked), 'black', 0.6, 3)
+        _box(axes, np.array(marked.asked), 'white', 0.6, 3, (0, (3, 3)))
     for box, label, tag in zip(marked.boxes, marked.labels, marked.tags):
         color = color_for(detections, int(label))
         for ink, line in (('black', 2.0), ('white', 1.6), (np.array(color) / 255, 1.0)):
@@ -148,10 +156,10 @@ def _mark(marked: Marked, detections: Detections | None, axes: Axes, size: float
             )  # fmt: skip
 
 
-def _box(axes: Axes, box: np.ndarray, color: Any, line: float, depth: float = 2) -> None:
+def _box(axes: Axes, box: np.ndarray, color: Any, line: float, depth: float = 2, dash: Any = '-') -> None:
     left, top, right, bottom = (float(edge) for edge in box)
     patch = Rectangle((left, top), right - left, bottom - top, fill=False)
-    patch.set(edgecolor=color, linewidth=line, zorder=depth)
+    patch.set(edgecolor=color, linewidth=line, zorder=depth, linestyle=dash)
     axes.add_patch(patch)
 
 

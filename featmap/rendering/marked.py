@@ -11,6 +11,7 @@ import numpy as np
 from featmap.geometry import View
 from featmap.rendering.boxes import bright, color_of, draw_boxes, draw_tags, line_width
 from featmap.rendering.masks import contours
+from featmap.rendering.query import draw_query
 from featmap.structures import Detections
 
 _WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
@@ -28,7 +29,7 @@ class Marked:
         labels: (M,) their class numbers, for their colours; -1 where there is none.
         among: The numbers that they have among the detections, which are not drawn once more.
         region: (H, W) bool; None for none.
-        at: A pixel ``(x, y)`` that was asked about; None for none.
+        asked: (4,), a box that was asked about and not found, drawn thin and dashed; None for none.
     """
 
     boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4), np.float32))
@@ -36,7 +37,15 @@ class Marked:
     labels: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     among: tuple[int, ...] = ()
     region: np.ndarray | None = None
-    at: tuple[float, float] | None = None
+    asked: tuple[float, float, float, float] | None = None
+
+    @property
+    def pixel(self) -> tuple[float, float] | None:
+        """``(x, y)``, the middle of a region that is a single pixel; None for any other."""
+        if self.region is None or np.count_nonzero(self.region) != 1:
+            return None
+        y, x = np.argwhere(self.region)[0]
+        return float(x) + 0.5, float(y) + 0.5
 
 
 def draw_marked(
@@ -54,8 +63,13 @@ def draw_marked(
     picture = np.ascontiguousarray(picture).copy()
     if detections is not None and len(detections):
         picture = draw_boxes(picture, others(detections, marked.among).seen(view), tags=False)
-    if marked.region is not None:
+    if marked.pixel is not None:
+        picture = draw_query(picture, marked.pixel, view)
+    elif marked.region is not None:
         _outline(picture, view.picture(marked.region.astype(np.float32)) > 0.5)
+    if marked.asked is not None:
+        left, top, right, bottom = np.round(view.boxes(np.array([marked.asked], np.float32))[0]).astype(int).tolist()
+        _dashed(picture, (left, top, right, bottom))
     shown = view.shows(marked.boxes)
     boxes, labels = view.boxes(marked.boxes[shown]), marked.labels[shown]
     colors = [color_for(detections, int(label)) for label in labels]
@@ -92,3 +106,17 @@ def _outline(picture: np.ndarray, mask: np.ndarray) -> None:
     lines, width = contours(mask), max(line_width(picture.shape), 1)
     cv2.drawContours(picture, lines, -1, _BLACK, width + 2, cv2.LINE_AA)
     cv2.drawContours(picture, lines, -1, _WHITE, width, cv2.LINE_AA)
+
+
+def _dashed(picture: np.ndarray, box: tuple[int, int, int, int]) -> None:
+    """Draw a box, black and white by turns."""
+    left, top, right, bottom = box
+    width = max(round(0.7 * line_width(picture.shape)), 1)
+    dash = 5 * width
+    cv2.rectangle(picture, (left, top), (right, bottom), _BLACK, width)
+    for start in range(left, right, 2 * dash):
+        for y in (top, bottom):
+            cv2.line(picture, (start, y), (min(start + dash, right), y), _WHITE, width)
+    for start in range(top, bottom, 2 * dash):
+        for x in (left, right):
+            cv2.line(picture, (x, start), (x, min(start + dash, bottom)), _WHITE, width)

@@ -168,6 +168,7 @@ def compose(cells: Sequence[Cell], places: Sequence[Place], labels: bool, even: 
     strips: dict[int, int] = dict.fromkeys((place.row for place in places), 0)
     lines: list[list[str]] = [[''] for _ in cells]
     heads: list[list[str]] = [[] for _ in cells]
+    kept = [0] * len(cells)  # lines that a head leaves for labels
     # Text that does not fit a tiny image makes its cell wider, never the panel.
     bar_width = cell_width = max([width, *(_bar_width(scale, size) for scale in bars)])
     if labels:
@@ -177,12 +178,16 @@ def compose(cells: Sequence[Cell], places: Sequence[Place], labels: bool, even: 
             if cell.head and cell.span:
                 over = max(text_width(part, size) for part in wrap(cell.head, size, 0)) - (cell.span - 1) * gap
                 cell_width = max(cell_width, -(-(over + 4) // cell.span))
-        for number, (cell, place) in enumerate(zip(cells, places)):
+        for number, cell in enumerate(cells):
             lines[number] = wrap(cell.label, size, cell_width)
             heads[number] = (
                 wrap(cell.head, size, cell.span * (cell_width + gap) - gap) if cell.head and cell.span else []
             )
-            strip = (len(lines[number]) + len(heads[number])) * line_height(size) + size // 2
+        kept = [
+            _lines_under(cell, place, places, lines) if head else 0 for cell, place, head in zip(cells, places, heads)
+        ]
+        for number, place in enumerate(places):
+            strip = (max(len(lines[number]), kept[number]) + len(heads[number])) * line_height(size) + size // 2
             strips[place.row] = max(strips[place.row], strip)
     if even:
         strips = dict.fromkeys(strips, max(strips.values()))
@@ -196,14 +201,14 @@ def compose(cells: Sequence[Cell], places: Sequence[Place], labels: bool, even: 
     bottom = max(y + strips[p.row] for (y, _), p in zip(corners, places)) + height + bar + gap
     picture = np.full((bottom, max(x for _, x in corners) + step, 3), _WHITE, dtype=np.uint8)
     panels = []
-    for cell, place, text, head, (top, x) in zip(cells, places, lines, heads, corners):
+    for cell, place, text, head, least, (top, x) in zip(cells, places, lines, heads, kept, corners):
         y = top + strips[place.row]
         if labels:
             over = len(text) * line_height(size)
             above = y - over - size // 2
             picture[above:y, x : x + cell_width] = draw_lines(text, size, (y - above, cell_width))
         if head:
-            above, across = y - over - size // 5, cell.span * step - gap
+            above, across = y - max(over, least * line_height(size)) - size // 5, cell.span * step - gap
             picture[top:above, x : x + across] = draw_lines(head, size, (above - top, across))
         if cell.colors is not None and cell.scale is not None:
             below = y + height
@@ -216,6 +221,12 @@ def compose(cells: Sequence[Cell], places: Sequence[Place], labels: bool, even: 
         picture[y : y + height, x : x + width] = cell.image
         panels.append(Panel(x, y, width, height, SEPARATOR.join(filter(None, [cell.head, cell.label]))))
     return Rendering(picture, tuple(panels))
+
+
+def _lines_under(cell: Cell, place: Place, places: Sequence[Place], lines: Sequence[Sequence[str]]) -> int:
+    """How many lines the labels have of all panels that a head is about."""
+    about = range(place.column, place.column + cell.span)
+    return max(len(text) for text, each in zip(lines, places) if each.row == place.row and each.column in about)
 
 
 def _bar_width(scale: Range, size: int) -> int:
