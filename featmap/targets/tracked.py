@@ -28,7 +28,8 @@ class Tracked:
     In another form of an image detections have other numbers, and most of them are gone. What is followed instead:
 
     - of a prediction at a cell the log-probabilities of the raw numbers there, which every form has;
-    - of regions and object queries, which each form chooses anew, the best IoU × score, see :meth:`Chosen.measure`;
+    - of regions, object queries and pairs of corners, which each form chooses anew, and of heads whose numbers are not
+      known, the best IoU × score, see :meth:`Chosen.measure`;
     - of classes and segmentations the logits, of a function what it gives.
 
     Args:
@@ -49,7 +50,8 @@ class Tracked:
                     f'{written("method", ["layercam"])} explains it by the image itself'
                 )
         self._dense = [
-            bool(each.founds) and all(found.trace.kind == 'dense' for found in each.founds) for each in self._chosen
+            bool(each.founds) and all(found.trace.kind == 'dense' and found.trace.cell for found in each.founds)
+            for each in self._chosen
         ]
         self._layers = asked.network.raw_layers() if any(self._dense) else []
 
@@ -66,12 +68,17 @@ class Tracked:
         with torch.enable_grad() if wanted else nullcontext():  # it keeps what is in a graph
             answers = self._asked.joined_answer(inputs, recorder if wanted else None)
         tracer = Tracer(self._layers, recorder.kept, self._asked.batch.input_shape)
-        values = [
-            self._followed(each, tracer, len(inputs)) if dense else self._answered(each, answers)
-            for each, dense in zip(self._chosen, self._dense)
-        ]
+        values = [self._value(number, tracer, answers) for number in range(len(self._chosen))]
         recorder.clear()
         return values if torch.is_grad_enabled() else [value.detach() for value in values]
+
+    def _value(self, number: int, tracer: Tracer, answers: Sequence[Answers]) -> Tensor:
+        if self._dense[number]:
+            try:
+                return self._followed(self._chosen[number], tracer, len(answers))
+            except TargetError:  # a head that does not say which of its numbers are class scores
+                self._dense[number] = False
+        return self._answered(self._chosen[number], answers)
 
     def _followed(self, chosen: Chosen, tracer: Tracer, count: int) -> Tensor:
         make = _MAKERS[chosen.part]

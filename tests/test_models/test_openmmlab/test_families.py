@@ -17,11 +17,13 @@ import numpy as np
 import pytest
 import torch
 
+from featmap.asked import Asked
 from featmap.errors import TargetError
 from featmap.gradients import GradientRecorder
 from featmap.inferencer import FeatMapInferencer
 from featmap.models.openmmlab.mmcv_ops import ensure_ops
 from featmap.targets import Scene, Tracer, choose, parse_target, traced_layers
+from featmap.targets.tracked import Tracked
 from tests.conftest import hooks
 
 HEIGHT, WIDTH = 96, 160
@@ -233,5 +235,8 @@ def check_traces(network: Any, image: np.ndarray) -> None:
                 parts[part] = float(choose(parse_target(f'box:{rank}', part), scene)[0].scalar.exp())
         whole = parts['class'] * (parts['objectness'] or 1)
         assert min(abs(chosen.score - each) for each in (whole, whole**0.5)) < 1e-4
+        if trace.kind == 'dense':
+            followed = Tracked(Asked(network, image, batch), [chosen])(batch.inputs)[0]
+            assert abs(float(followed.detach().exp()) - whole) < 1e-4
         for side in choose(parse_target(f'box:{rank}', 'all'), scene)[0].parts[1:]:
             assert tracer.find(side.scalar, side.name).place == tracer.find(chosen.scalar, chosen.name).place
