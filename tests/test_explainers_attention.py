@@ -177,10 +177,10 @@ def test_what_the_class_token_attends_to():
     found = run(ViT(), 'attention')
     np.testing.assert_allclose(plane(found), share(weights.mean(dim=0)[0, 1:]), rtol=1e-4)
     assert found.explanations[0].maps[0].layer == 'blocks.2'
-    assert found.explanations[0].notes == ('attention of the class token, the same for all classes',)
+    assert found.explanations[0].notes == ('the same for all classes',)
     named = run(ViT(), 'attention', layers=('blocks.0',))
     assert named.explanations[0].maps[0].layer == 'blocks.0'
-    with pytest.raises(LayerError, match='has no class token: none of its 24 tokens stands before the cells'):
+    with pytest.raises(LayerError, match='first comes of the tokens of cells, and of no object query or class token'):
         run(ViT(token=False), 'attention')
 
 
@@ -281,12 +281,30 @@ class Untraced(ByQuery):
         return []
 
 
-def test_a_box_of_no_object_query():
-    with pytest.raises(LayerError, match=r'box 0 · class \d 0.\d\d comes of no object query, whose attention could be'):
-        run(Detr(), 'attention', 'box:0', network=Untraced)
-    # Its relevance shows in the gradient, whoever knows of queries.
-    found, known = (run(Detr(), 'generic_attention', 'box:0', network=each) for each in (Untraced, ByQuery))
+@pytest.mark.parametrize('method', ['attention', 'generic_attention'])
+def test_which_query_it_is_shows_in_the_gradient(method):
+    found, known = (run(Detr(), method, 'box:0', network=each) for each in (Untraced, ByQuery))
+    assert found.explanations[0].trace is None
     np.testing.assert_allclose(plane(found), plane(known), atol=1e-6)
+
+
+class Pooled(ViT):
+    """A query that pools the patches, and no class token."""
+
+    def __init__(self) -> None:
+        super().__init__(token=False)
+        self.probe, self.pool = nn.Parameter(torch.randn(1, 1, WIDTH)), Attention(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patch_embed(x).flatten(2).transpose(1, 2) + self.position
+        return self.head(self.pool(self.probe, x)[:, 0])
+
+
+def test_what_pools_the_tokens():
+    model = Pooled()
+    found = run(model, 'attention')
+    np.testing.assert_allclose(plane(found), share(model.pool.weights[0, :, 0].mean(dim=0)), rtol=1e-4)
+    assert found.explanations[0].notes == ('the same for all classes',)
 
 
 SMALL = {'model.num_queries': 8, 'model.test_cfg.max_per_img': 8, 'model.encoder.num_layers': 1,

@@ -46,6 +46,20 @@ def relevant_for(scalar: Tensor, tape: AttentionTape) -> Relevant:
                 f'{item.layer} is deformable attention, which has no matrix of weights for generic_attention: the '
                 'method attention draws where it samples'
             )
+    used = gradients_of(scalar, tape)
+    kinds = _kinds([step for step, _ in used])
+    rows = asked_rows(*used[-1])
+    matrices = [weighted(step.heads_of(step.joined.detach()), step.heads_of(gradient)) for step, gradient in used]
+    values = relevance(list(zip(kinds, matrices)), rows)
+    return Relevant(values, rows, _placed([s for s, _ in used], kinds), tuple(step.layer for step, _ in used))
+
+
+def gradients_of(scalar: Tensor, tape: AttentionTape) -> list[tuple[Step, Tensor]]:
+    """The matrices that a number depends on, and its gradients with respect to them, in the order of the forward.
+
+    Raises:
+        LayerError: where there are none.
+    """
     steps = [step for step in tape.steps if step.joined.requires_grad]
     gradients = torch.autograd.grad(scalar, [step.joined for step in steps], retain_graph=True, allow_unused=True)
     used = [(step, gradient) for step, gradient in zip(steps, gradients) if gradient is not None]
@@ -54,15 +68,19 @@ def relevant_for(scalar: Tensor, tape: AttentionTape) -> Relevant:
             'no attention matrix of softmax(q kᵀ) v takes part in what is explained: expected a transformer such as '
             'ViT or DETR'
         )
-    kinds = _kinds([step for step, _ in used])
-    last = used[-1][0].heads_of(used[-1][1])
-    rows = (last.abs().amax(dim=(0, 2)) > 0).float()
+    return used
+
+
+def asked_rows(step: Step, gradient: Tensor) -> Tensor:
+    """(rows,) that add up to 1: those of a last attention that the number depends on, all alike.
+
+    Raises:
+        LayerError: where it depends on none of them.
+    """
+    rows = (step.heads_of(gradient).abs().amax(dim=(0, 2)) > 0).float()
     if not rows.any():
-        raise LayerError('what is explained does not change with any attention: its gradient is 0')
-    rows = rows / rows.sum()
-    matrices = [weighted(step.heads_of(step.joined.detach()), step.heads_of(gradient)) for step, gradient in used]
-    values = relevance(list(zip(kinds, matrices)), rows)
-    return Relevant(values, rows, _placed([s for s, _ in used], kinds), tuple(step.layer for step, _ in used))
+        raise LayerError(f'what is explained does not change with the attention of {step.layer}: its gradient is 0')
+    return rows / rows.sum()
 
 
 def _kinds(steps: Sequence[Step]) -> list[str]:

@@ -41,6 +41,10 @@ class Step:
     keys: Keys
     windows: int = 1
 
+    def __len__(self) -> int:
+        """How many rows."""
+        return self.shape[0]
+
     @property
     def shape(self) -> tuple[int, int]:
         """How many rows and keys."""
@@ -64,10 +68,14 @@ class Sampling:
     samples: Samples
     keys: Keys
 
+    def __len__(self) -> int:
+        """How many rows."""
+        return len(self.samples.weights)
+
     @property
     def across(self) -> bool:
         """Whether its rows are object queries, and not the cells that it samples."""
-        return len(self.samples.weights) != sum(h * w for h, w in self.samples.shapes) or is_across(self.layer)
+        return len(self) != sum(h * w for h, w in self.samples.shapes) or is_across(self.layer)
 
 
 def is_across(layer: str) -> bool:
@@ -84,23 +92,14 @@ class AttentionTape(TorchFunctionMode):
     Args:
         model: The model.
         keys_of: Says where keys stand in the image.
-        wanted: Given the layer, rows and keys of a matrix, whether to keep it; of deformable attention, rows and keys
-            are 0. All by default.
         strict: Whether a forward without attention is an error.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        keys_of: KeysOf,
-        wanted: Callable[[str, int, int], bool] = lambda *_: True,
-        strict: bool = False,
-    ) -> None:
+    def __init__(self, model: nn.Module, keys_of: KeysOf, strict: bool = False) -> None:
         super().__init__()
         self._strict = strict
         self._model = model
         self._keys_of = keys_of
-        self._wanted = wanted
         self._handles: list[Any] = []
         self._names: list[str] = []
         self._calls: Counter[str] = Counter()
@@ -134,17 +133,12 @@ class AttentionTape(TorchFunctionMode):
     ) -> Any:
         kwargs = dict(kwargs or {})
         if func is F.multi_head_attention_forward:
-            query, key = (args[n] if len(args) > n else kwargs[name] for n, name in enumerate(('query', 'key')))
-            if not self._wanted(self._layer, int(query.shape[0]), int(key.shape[0])):
-                return func(*args, **kwargs)
             returned, joined, tokens = multi_head_attention(tuple(args), kwargs)
             self._keep(self._layer, joined, lambda: numbers_like(tokens[..., :1]), len(tokens))
             return returned
         if func is F.scaled_dot_product_attention:
-            query, key = (args[n] if len(args) > n else kwargs[name] for n, name in enumerate(('query', 'key')))
-            if not self._wanted(self._layer, int(query.shape[-2]), int(key.shape[-2])):
-                return func(*args, **kwargs)
             output, joined = dot_product_attention(*args, **kwargs)
+            key = args[1] if len(args) > 1 else kwargs['key']
             self._keep(self._layer, joined, lambda: numbers_like(_one_head(key)))
             return output
         result = func(*args, **kwargs)
@@ -180,7 +174,7 @@ class AttentionTape(TorchFunctionMode):
 
     def _softmaxed(self, result: Tensor, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         dim = kwargs.get('dim', args[1] if len(args) > 1 else None)
-        if result.ndim < 3 or dim not in (-1, result.ndim - 1) or not self._wanted(self._layer, *result.shape[-2:]):
+        if result.ndim < 3 or dim not in (-1, result.ndim - 1):
             return
         self._open[id(result)] = result, (self._layer, started(result))
 
@@ -218,7 +212,7 @@ class AttentionTape(TorchFunctionMode):
             self._calls[name] += 1
 
         self._handles.append(module.register_forward_pre_hook(enter))
-        if is_deformable(module) and self._wanted(name, 0, 0):
+        if is_deformable(module):
             watch = SamplesWatch(name, module)
             self._handles.extend(watch.attach())
 

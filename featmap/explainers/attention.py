@@ -6,8 +6,18 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
-from featmap.attention import AttentionTape, Sampling, Step, is_across, keys_by, on_finest, splat
+from featmap.attention import (
+    AttentionTape,
+    Sampling,
+    Step,
+    asked_rows,
+    gradients_of,
+    keys_by,
+    on_finest,
+    splat,
+)
 from featmap.errors import LayerError, OptionError
 from featmap.explainers.base import AskingExplainer, Heat
 from featmap.registry import EXPLAINERS
@@ -29,8 +39,9 @@ class Attention(AskingExplainer):
     Carion et al., "End-to-End Object Detection with Transformers", arXiv 2005.12872: the cross-attention of the
     decoder's last layer, or of the layers that are named. Of deformable attention (Zhu et al., arXiv 2010.04159) each
     weight stands where it samples, shared by the four cells around it; levels add up on the grid of the finest. Of a
-    class there is the class token's row of the last self-attention, which is the same for all classes. Attention says
-    where information may have come from; what of it spoke for the target is what ``generic_attention`` asks.
+    class it is the row of the class token, or of what else pools the tokens, in the last attention, which is the same
+    for all classes. Attention says where information may have come from; what of it spoke for the target is what
+    ``generic_attention`` asks.
 
     Args:
         levels: ``sum`` of the levels of deformable attention, or ``each`` by itself.
@@ -46,53 +57,47 @@ class Attention(AskingExplainer):
         self._tape: AttentionTape | None = None
 
     def watching(self, network: AnyModel, placement: Placement, batch: Batch) -> AttentionTape:
-        by_query = any(layer.kind == 'query' for layer in network.raw_layers())
-
-        def wanted(layer: str, rows: int, keys: int) -> bool:
-            return not by_query or rows != keys or rows == 0 or is_across(layer)
-
-        keys_of = keys_by(placement, network.model, batch.input_shape)
-        self._tape = AttentionTape(network.model, keys_of, wanted, strict=True)
+        self._tape = AttentionTape(network.model, keys_by(placement, network.model, batch.input_shape), strict=True)
         return self._tape
 
     def explain(self, asked: Asked, chosen: Sequence[Any], layers: Sequence[Any] = ()) -> list[list[Heat]]:
         assert self._tape is not None, 'watching comes first'
-        names = [target.name for target in layers]
         try:
-            with torch.no_grad():
-                return [self._heats(each, names, self._tape.taken) for each in chosen]
+            return [self._heats(each, [target.name for target in layers], self._tape) for each in chosen]
         finally:
             self._tape.clear()
 
-    def _heats(self, chosen: Any, names: Sequence[str], taken: Sequence[Step | Sampling]) -> list[Heat]:
+    def _heats(self, chosen: Any, names: Sequence[str], tape: AttentionTape) -> list[Heat]:
         queries = [trace.query for trace in chosen.traces if trace.query is not None]
-        if not queries and chosen.boxes is not None:
-            raise LayerError(
-                f'{chosen.label} comes of no object query, whose attention could be drawn: '
-                f'{written("method", ["layercam"])} goes with any detector'
-            )
-        fitting = [each for each in taken if each.across == bool(queries)]
-        if not fitting:
-            what = 'cross-attention of object queries' if queries else 'self-attention of tokens'
-            raise LayerError(f'the forward computed no {what}: the method attention is for transformers')
+        across = [each for each in tape.taken if each.across]
+        if queries and across:
+            rows = torch.zeros(len(across[-1]))
+            rows[queries] = 1
+            fitting, note = across, ''
+        else:
+            step, gradient = gradients_of(chosen.scalar, tape)[-1]
+            rows = asked_rows(step, gradient).cpu()
+            if not step.across and any(bool(rows[each.numbers.cpu()].any()) for each in step.keys.maps):
+                raise LayerError(
+                    f'{chosen.name} comes of the tokens of cells, and of no object query or class token whose '
+                    f'attention could be drawn: {written("method", ["layercam"])} goes with any model'
+                )
+            fitting = [each for each in tape.taken if each.across == step.across and len(each) == len(step)]
+            note = '' if chosen.boxes is not None else 'the same for all classes'
         named = [each for each in fitting if any(f'{each.layer}.'.startswith(f'{name}.') for name in names)]
-        return [heat for each in named or fitting[-1:] for heat in self._of(each, queries)]
+        return [heat for each in named or fitting[-1:] for heat in self._of(each, rows, note)]
 
-    def _of(self, item: Step | Sampling, queries: Sequence[int]) -> list[Heat]:
-        rows = len(item.samples.weights) if isinstance(item, Sampling) else item.shape[0]
-        if any(query >= rows for query in queries):
-            raise LayerError(f'{item.layer} has {rows} queries, and none of the number {max(queries)}')
+    def _of(self, item: Step | Sampling, rows: Tensor, note: str) -> list[Heat]:
+        if len(item) != len(rows):
+            raise LayerError(f'{item.layer} has {len(item)} rows of attention, expected {len(rows)}')
         if isinstance(item, Sampling):
-            return self._sampled(item, queries)
+            return self._sampled(item, rows.nonzero().flatten().tolist())
         if not item.keys.maps:
             raise LayerError(f'the place of what {item.layer} attends to is not known: {item.keys.reason}')
-        count = item.shape[1]
-        if not queries and min(int(each.numbers.min()) for each in item.keys.maps) == 0:
-            raise LayerError(f'{item.layer} has no class token: none of its {count} tokens stands before the cells')
         weights = item.heads_of(item.joined.detach()).float()
-        row = weights[:, list(queries) or [0]].sum(dim=1).mean(dim=0)
-        tokens = Tokens(count, count - sum(each.numbers.numel() for each in item.keys.maps))
-        note = '' if queries else 'attention of the class token, the same for all classes'
+        row = torch.einsum('r,hrk->k', rows.to(weights), weights) / len(weights)
+        count, maps = int(weights.shape[2]), item.keys.maps
+        tokens = Tokens(count, count - sum(each.numbers.numel() for each in maps))
         return [
             Heat(
                 row[each.numbers],
@@ -100,10 +105,10 @@ class Attention(AskingExplainer):
                 item.layer,
                 (len(weights), int(each.numbers.shape[0]), int(each.numbers.shape[1])),
                 note,
-                path=f'[level {level}]' if len(item.keys.maps) > 1 else '',
+                path=f'[level {level}]' if len(maps) > 1 else '',
                 tokens=tokens,
             )
-            for level, each in enumerate(item.keys.maps)
+            for level, each in enumerate(maps)
         ]
 
     def _sampled(self, item: Sampling, queries: Sequence[int]) -> list[Heat]:

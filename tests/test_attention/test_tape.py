@@ -33,9 +33,9 @@ class Calls(nn.Module):
         return self.inner(*given)
 
 
-def taped(what, *given: Tensor, **options):
+def taped(what, *given: Tensor):
     model = Calls(what)
-    tape = AttentionTape(model, nowhere, **options)
+    tape = AttentionTape(model, nowhere)
     with tape:
         made = model(*given)
     assert hooks(model) == 0
@@ -140,13 +140,6 @@ def test_windows_are_counted():
     with tape:
         module(random(6, 4, 8), random(6, 4, 8), random(6, 4, 8))
     assert [step.windows for step in tape.steps] == [6]
-
-
-def test_what_is_not_wanted_is_not_kept():
-    tape, _ = taped(
-        F.scaled_dot_product_attention, *[random(1, 2, 3, 4)] * 3, wanted=lambda layer, rows, keys: rows != keys
-    )
-    assert not tape.taken
 
 
 def test_a_second_forward_begins_anew_and_an_error_leaves_nothing():
