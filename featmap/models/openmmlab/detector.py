@@ -24,6 +24,7 @@ from featmap.models.device import pick_device
 from featmap.models.differentiable import joined
 from featmap.models.openmmlab.answering import answers_of
 from featmap.models.openmmlab.build import build_model, class_names, class_palette, import_scopes, scope_of
+from featmap.models.openmmlab.class_scores import class_scores
 from featmap.models.openmmlab.config import load_config
 from featmap.models.openmmlab.fused_norms import FusedNorms
 from featmap.models.openmmlab.heads import Meanings
@@ -218,10 +219,15 @@ class Detector(AnyModel):
     def _respond(self, batch: Batch, raw: float | None) -> tuple[Answers, ...]:
         assert isinstance(batch, DetectorBatch)
         limits = raised_score_threshold(self.model, self.score_thr) if raw is None else unsuppressed(self.model, raw)
-        with limits, joined(self.model, 'predict_by_feat'):
+        with limits, joined(self.model, 'predict_by_feat'), class_scores(self.model) as scores:
             samples = self._samples(batch)
+        if not self._has_head:
+            return tuple(Answers(output=samples, classes=self.classes) for _ in batch.places)
         reader = replace(self._reader, score_thr=self.score_thr)
-        return tuple(answers_of(*each, reader, raw is not None) for each in zip(samples, batch.places))
+        each = list(scores[0]) if len(scores) == 1 and len(scores[0]) == len(samples) else [None] * len(samples)
+        return tuple(
+            answers_of(*given[:2], reader, raw is not None, given[2]) for given in zip(samples, batch.places, each)
+        )
 
     @property
     def _has_head(self) -> bool:

@@ -14,7 +14,7 @@ from featmap.gradients import replaced
 from featmap.models.outputs import OutputReader
 from featmap.models.outputs.boxes import shown_in
 from featmap.models.outputs.classes import logits_of
-from featmap.models.outputs.segments import plane_logits
+from featmap.models.outputs.segments import has_mask_queries, plane_logits
 
 
 def answers_in(
@@ -45,7 +45,7 @@ def answers_in(
         return tuple(_boxes(*each, thr) for each in zip(boxes, geometries, about))
     planes = reader.planes_in(output, count)
     if planes is not None:
-        return tuple(_segments(*each) for each in zip(planes, about))
+        return tuple(_segments(*each, has_mask_queries(output)) for each in zip(planes, about))
     scores = reader.scores_in(output, count)
     if scores is not None:
         return tuple(_classes(*each, reader.scores or 'softmax') for each in zip(scores, about))
@@ -67,8 +67,8 @@ def _boxes(
     )
 
 
-def _segments(planes: Tensor, about: Mapping[str, Any]) -> Answers:
-    logits, activation = plane_logits(planes)
+def _segments(planes: Tensor, about: Mapping[str, Any], shares: bool) -> Answers:
+    logits, activation = plane_logits(planes, shares)
     return Answers('segments', planes=logits, activation=activation, **about)
 
 

@@ -82,7 +82,7 @@ def classification_of(scores: Tensor, kind: str = 'softmax') -> Classification |
     if not bool(values.isfinite().all()):
         return None
     kind = 'sigmoid' if len(values) == 1 else kind
-    if not _are_chances(values, kind, _slack(scores)):
+    if not _are_chances(values, kind, slack_of(scores)):
         chances = values.sigmoid() if kind == 'sigmoid' else values.softmax(dim=0)
     else:
         chances = values if kind == 'sigmoid' else values.clamp(max=1)
@@ -98,7 +98,7 @@ def logits_of(scores: Tensor, kind: str = 'softmax') -> tuple[Tensor, str]:
     """
     kind = 'sigmoid' if len(scores) == 1 else kind
     values = scores.float()
-    if not _are_chances(values.detach(), kind, _slack(scores)):
+    if not _are_chances(values.detach(), kind, slack_of(scores)):
         return values, kind
     return undone(values, kind), kind
 
@@ -117,5 +117,6 @@ def _are_chances(values: Tensor, kind: str, slack: float) -> bool:
     return abs(float(values.sum()) - 1) <= slack
 
 
-def _slack(scores: Tensor) -> float:
+def slack_of(scores: Tensor) -> float:
+    """By how much probabilities may miss a sum of 1."""
     return max(_SURE, 2 * torch.finfo(scores.dtype).eps)  # the sum of many that are rounded to half precision

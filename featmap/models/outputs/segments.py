@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate
 
 from featmap.geometry import ImageGeometry
 from featmap.masks import Segments
-from featmap.models.outputs.classes import field, undone
+from featmap.models.outputs.classes import field, slack_of, undone
 
 _AT_ONCE = 16  # planes: 1000 classes of a large input would take gigabytes
 
@@ -73,19 +73,31 @@ def segments_of(planes: Tensor, geometry: ImageGeometry, classes: tuple[str, ...
     return Segments.of(geometry.planes_to_image(small, void=-1), classes_of, 'semantic')
 
 
-def plane_logits(planes: Tensor) -> tuple[Tensor, str]:
+def plane_logits(planes: Tensor, shares: bool = False) -> tuple[Tensor, str]:
     """What (K, h, w) scores are before an activation, in float32 and joined to the graph, and that activation.
 
-    A network that knows no negative scores of any class anywhere puts out probabilities, or shares that mask queries
-    have in each class: their logs are what a softmax makes the same shares of.
+    Args:
+        planes: Logits, which are left as they are, or probabilities: with a sum of 1 at each place, or in a single
+            plane all from 0 to 1.
+        shares: Whether they are what mask queries have in each class: none below 0, whatever the sum. Of their logs a
+            softmax makes the same shares.
     """
     values, kind = planes.float(), 'sigmoid' if len(planes) == 1 else 'softmax'
-    return (undone(values, kind) if _are_chances(planes.detach()) else values), kind
+    given = planes.detach()
+    if len(planes) > 1 and not shares:
+        sums = given.float().sum(dim=0)
+        shares = bool((given >= 0).all()) and bool(((sums - 1).abs() <= slack_of(given)).all())
+    return (undone(values, kind) if shares or (len(planes) == 1 and _are_chances(given)) else values), kind
 
 
-def _are_chances(planes: Tensor) -> bool:
-    """Whether scores are probabilities already: a single plane's end at 1."""
-    return bool((planes >= 0).all()) and (len(planes) > 1 or bool((planes <= 1).all()))
+def has_mask_queries(output: Any) -> bool:
+    """Whether planes are made of mask queries."""
+    return field(output, 'masks_queries_logits') is not None
+
+
+def _are_chances(plane: Tensor) -> bool:
+    """Whether a single plane is one of probabilities already."""
+    return bool(((plane >= 0) & (plane <= 1)).all())
 
 
 def _winner(planes: Tensor, shape: tuple[int, int]) -> Tensor:

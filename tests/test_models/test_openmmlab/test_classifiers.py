@@ -13,7 +13,9 @@ from torch import nn
 
 from featmap.default_layers import backbone_of
 from featmap.geometry import ImageGeometry
+from featmap.models.openmmlab.answering import answers_of
 from featmap.models.openmmlab.build import scope_of
+from featmap.models.openmmlab.class_scores import class_scores
 from featmap.models.openmmlab.image_place import ImagePlace
 from featmap.models.openmmlab.predictions import Reader
 
@@ -89,3 +91,58 @@ def test_a_config_that_names_no_scope_is_of_the_package_that_ships_it(tmp_path: 
 def test_the_backbone_of_a_classifier_is_not_what_is_looked_at_first() -> None:
     assert backbone_of(Classifier(None)) is not None
     assert backbone_of(Classifier(LinearClsHead())) is None
+
+
+class ScoringHead(LinearClsHead):
+    """As mmpretrain's: its scores go through a softmax on their way into data samples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 7)
+
+    def predict(self, features: torch.Tensor, samples: list[Any]) -> list[Any]:
+        return self._get_predictions(self.fc(features), samples)
+
+    def _get_predictions(self, cls_score: torch.Tensor, samples: list[Any]) -> list[Any]:
+        for sample, scores in zip(samples, cls_score.softmax(dim=1)):
+            sample.set_field(scores, 'pred_score')
+        return samples
+
+
+def test_answers_are_logits() -> None:
+    torch.manual_seed(0)
+    model = Classifier(ScoringHead())
+    features = torch.randn(2, 4, requires_grad=True)
+    samples = [BaseDataElement(), BaseDataElement()]
+    with class_scores(model) as kept:
+        model.head.predict(features, samples)
+    assert '_get_predictions' not in vars(model.head)
+    reader = Reader.of(model, NAMES, (), 0.3)
+    answers = answers_of(samples[1], PLACE, reader, class_scores=kept[0][1])
+    assert (answers.kind, answers.activation) == ('classes', 'softmax')
+    torch.testing.assert_close(answers.logits, model.head.fc(features)[1])
+    gradient = torch.autograd.grad(answers.logits[3], features, retain_graph=True)[0]
+    torch.testing.assert_close(gradient, torch.stack([torch.zeros(4), model.head.fc.weight[3].detach()]))
+    best = answers.detections.classification
+    torch.testing.assert_close(answers.logits.softmax(dim=0).detach()[best.labels], torch.from_numpy(best.scores))
+    # Of a head that makes samples in a way of its own there are the probabilities.
+    without = answers_of(samples[1], PLACE, reader, raw=True)
+    torch.testing.assert_close(without.logits, answers.logits.log_softmax(dim=0))
+    assert without.detections is None
+
+
+def test_several_labels_have_sigmoids() -> None:
+    sample = BaseDataElement()
+    sample.set_field(torch.tensor([0.9, 0.8, 0.1, 0.0, 0.0, 0.3, 0.2]), 'pred_score')
+    reader = Reader.of(Classifier(MultiLabelClsHead()), NAMES, (), 0.3)
+    answers = answers_of(sample, PLACE, reader)
+    assert answers.activation == 'sigmoid'
+    torch.testing.assert_close(answers.logits.sigmoid(), sample.pred_score, atol=2e-6, rtol=0)
+
+
+def test_other_models_have_no_such_scores() -> None:
+    with class_scores(Classifier(None)) as kept:
+        pass
+    assert kept == []
+    sample = BaseDataElement()
+    assert answers_of(sample, PLACE, Reader(NAMES)).kind == ''

@@ -18,6 +18,7 @@ from torch.nn.functional import interpolate
 from featmap import FeatMapInferencer
 from featmap.errors import ConfigError, FeatMapWarning, OptionError
 from featmap.geometry import ImageGeometry
+from featmap.gradients import GradientRecorder
 from featmap.models.openmmlab.detector import Detector
 from featmap.models.openmmlab.segmentors import SegmentorPlace, whole_images, window_of
 
@@ -244,3 +245,26 @@ class TestClassMaps:
     def test_one_that_there_is_not(self) -> None:
         with pytest.raises(OptionError, match='grass'):
             self.draw('gras')
+
+
+@pytest.mark.parametrize('steps', [(), ('TinyShift', FLIP)])
+def test_answers_are_planes_over_the_whole_input(steps: tuple[Any, ...]) -> None:
+    detector = Detector(config(*steps), device='cpu')
+    recorder = GradientRecorder(detector.model, ['backbone'])
+    batch = detector.prepare([scene()])
+    with torch.enable_grad():
+        (answers,) = detector.respond(batch, recorder)
+    assert (answers.kind, answers.activation) == ('segments', 'softmax')
+    assert answers.planes.shape == (3, *batch.input_shape)
+    found = detector.predict(detector.prepare([scene()]))[0]
+    assert np.array_equal(labels(answers.detections), labels(found))
+    # The network's colours are its scores, times nine.
+    expected = interpolate(detector.model.backbone(batch.inputs), size=batch.input_shape, mode='bilinear')[0] * 9
+    torch.testing.assert_close(answers.planes.detach(), expected)
+    gradient = recorder.gradients(answers.planes[1].sum())[0]['']
+    assert float(gradient[0, 1].sum()) == pytest.approx(9 * batch.input_shape[0] * batch.input_shape[1])
+    assert not gradient[0, [0, 2]].any()
+    assert 'postprocess_result' not in vars(detector.model)
+    (raw,) = detector.respond(detector.prepare([scene()]), raw=0.001)
+    assert raw.detections is None
+    torch.testing.assert_close(raw.planes, answers.planes.detach())
