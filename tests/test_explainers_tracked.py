@@ -57,7 +57,7 @@ def chosen_of(asked: Asked, text: str) -> Chosen:
 def test_what_each_pixel_adds_to_a_score() -> None:
     """From black red adds 5 and green takes 0.2 away, which are one pixel's; blue adds 0.4 to the other output."""
     asked = asked_of(Square(), PIXELS, batch_size=3)
-    first, second = IntegratedGradients(steps=4, baseline='black').explain(asked, [output(0), output(1)])
+    first, second = IntegratedGradients(steps=4, baseline='black', cell=1).explain(asked, [output(0), output(1)])
     assert torch.allclose(first[0].values, torch.tensor([[4.8, 0.0]]))
     assert torch.allclose(second[0].values, torch.tensor([[0.0, 0.4]]))
     assert first[0].note == '4 steps from black, adds up within 0.0%'
@@ -65,21 +65,37 @@ def test_what_each_pixel_adds_to_a_score() -> None:
     assert asked.network.sizes == [3, 1, 2]
 
 
+def test_pixels_are_added_up_in_cells() -> None:
+    """Weights 1 … 15 of 3 rows and 5 columns, of which every second is negative, in cells of 2: cut at the edges."""
+    weights = torch.arange(1.0, 16.0).reshape(3, 5) * torch.tensor([[1, -1, 1, -1, 1]])
+
+    class Weighted(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return (x[:, 0] * weights).sum(dim=(1, 2))
+
+    asked = asked_of(Weighted(), np.full((3, 5, 3), 255, np.uint8))
+    added = IntegratedGradients(steps=1, baseline='black', cell=2).explain(asked, [output()])[0][0]
+    assert added.values.tolist() == [[0.0, 0.0, 15.0], [0.0, 0.0, 15.0]]  # 1 - 2 + 6 - 7, 3 - 4 + 8 - 9, 5 + 10
+    assert (added.cells.stride, added.shape) == ((2.0, 2.0), (3, 2, 3))
+    moved = SmoothGrad(samples=1, cell=2).explain(asked, [output()])[0][0]
+    assert moved.values.tolist() == [[16.0, 24.0, 15.0], [23.0, 27.0, 15.0]]
+
+
 def test_how_far_a_score_is_moved() -> None:
     """Red by 10 and green by −1 at the first pixel, in the mean over the noise about so."""
     asked = asked_of(Square(), PIXELS, seed=1)
-    first, second = SmoothGrad(samples=200, noise=0.1).explain(asked, [output(0), output(1)])
+    first, second = SmoothGrad(samples=200, noise=0.1, cell=1).explain(asked, [output(0), output(1)])
     assert first[0].values[0].tolist() == pytest.approx([11.0, 0.0], abs=0.3)
     assert second[0].values[0].tolist() == pytest.approx([0.0, 1.0])
     assert first[0].note.startswith('200 copies with noise of 10%')
-    again = SmoothGrad(samples=200, noise=0.1).explain(asked, [output(0)])[0][0].values
+    again = SmoothGrad(samples=200, noise=0.1, cell=1).explain(asked, [output(0)])[0][0].values
     assert torch.equal(again, first[0].values)
 
 
 def test_classes_are_followed_by_their_logits() -> None:
     asked = classes_of(Square(), PIXELS)
     rather = chosen_of(asked, 'class:0-class:1')
-    heat = IntegratedGradients(steps=3, baseline='black').explain(asked, [rather])[0][0]
+    heat = IntegratedGradients(steps=3, baseline='black', cell=1).explain(asked, [rather])[0][0]
     assert torch.allclose(heat.values, torch.tensor([[4.8, 0.0]]))  # −0.4 of blue is cut off
     assert heat.note == '3 steps from black, adds up within 0.0%'
     assert float(Tracked(asked, [chosen_of(asked, 'class:0')])(asked.batch.inputs)[0]) == pytest.approx(4.8)
@@ -90,7 +106,7 @@ def test_attributions_that_do_not_add_up_say_so() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return (x[:, 0].amax(dim=(1, 2)) - 0.75).relu()
 
-    heat = IntegratedGradients(steps=1, baseline='black').explain(asked_of(Late(), PIXELS), [output()])[0][0]
+    heat = IntegratedGradients(steps=1, baseline='black', cell=1).explain(asked_of(Late(), PIXELS), [output()])[0][0]
     assert 'adds up within 100.0%: more steps are needed' in heat.note
 
 
@@ -99,7 +115,7 @@ def test_regions_and_queries_are_followed_by_what_fits_best() -> None:
     box = np.array([[0, 0, 1, 1]], np.float32)
     region = replace(output(0), boxes=box, founds=(SimpleNamespace(trace=Trace('region', 'head', proposal=3)),))
     asked = asked_of(Square(), PIXELS)
-    heat = IntegratedGradients(steps=4, baseline='black').explain(asked, [region])[0][0]
+    heat = IntegratedGradients(steps=4, baseline='black', cell=1).explain(asked, [region])[0][0]
     assert torch.allclose(heat.values, torch.tensor([[4.8, 0.0]]))
     assert heat.note.endswith(', of the best IoU × score')
 
@@ -118,6 +134,8 @@ def test_sides_are_not_followed(part: str) -> None:
         (lambda: IntegratedGradients(steps=2.5), 'steps=2.5'),
         (lambda: SmoothGrad(samples=True), 'samples=True'),
         (lambda: SmoothGrad(noise=-0.1), 'noise=-0.1'),
+        (lambda: SmoothGrad(cell=0), 'cell=0'),
+        (lambda: IntegratedGradients(cell=0), 'cell=0'),
         (lambda: IntegratedGradients(baseline='grey').explain(asked_of(Square(), PIXELS), [output(0)]), "'grey'"),
     ],
 )

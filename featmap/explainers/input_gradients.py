@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from featmap.errors import LayerError, OptionError
 from featmap.explainers.base import Heat
@@ -54,12 +54,19 @@ def gradients(track: Track, inputs: Iterable[Tensor], batch_size: int) -> Iterat
             yield numbers, target, values[target].detach().float(), gradient.float()
 
 
-def on_input(values: Tensor, asked: Asked, note: str) -> Heat:
-    """Heat (H, W) of the network input's own pixels."""
-    return Heat(values, Cells((1.0, 1.0), known=True), shape=tuple(asked.inputs.shape), note=note)  # type: ignore[arg-type]
+def on_input(values: Tensor, cell: int, asked: Asked, note: str) -> Heat:
+    """Heat of what the network input's own pixels add, (H, W): each cell of ``cell`` × ``cell`` pixels has their sum.
+
+    Strided convolutions leave a pattern of single pixels, up and down, that means nothing and adds up to nothing.
+    """
+    height, width = values.shape
+    whole = nn.functional.pad(values, (0, -width % cell, 0, -height % cell))
+    added = whole.unflatten(0, (-1, cell)).unflatten(2, (-1, cell)).sum(dim=(1, 3))
+    shape = (len(asked.inputs), *added.shape)
+    return Heat(added.clamp(min=0), Cells((float(cell), float(cell)), known=True), shape=shape, note=note)
 
 
-def whole(name: str, value: Any) -> int:
+def counted_from_one(name: str, value: Any) -> int:
     """A number of forwards.
 
     Raises:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from featmap.explainers.base import AskingExplainer, Heat
-from featmap.explainers.input_gradients import Track, gradients, on_input, whole
+from featmap.explainers.input_gradients import Track, counted_from_one, gradients, on_input
 from featmap.registry import EXPLAINERS
 from featmap.targets.tracked import Tracked
 
@@ -23,7 +23,7 @@ _COMPLETE = 0.05  # the share of a change up to which attributions are said to a
 
 @EXPLAINERS.register_module('integrated_gradients')
 class IntegratedGradients(AskingExplainer):
-    """What each pixel adds to a target on the way from an image with nothing on it: Σ_c relu of what its channels add.
+    """What each pixel adds to a target on the way from an image with nothing on it; what it takes away is cut off.
 
     (x − x') ⊙ ∫ ∂y/∂x (x' + t (x − x')) dt, t from 0 to 1. Sundararajan et al., "Axiomatic Attribution for Deep
     Networks", arXiv 1703.01365. All of them add up to y(x) − y(x'): by how much they miss it is said, and more steps
@@ -32,21 +32,23 @@ class IntegratedGradients(AskingExplainer):
     Args:
         steps: How many forms of the image on the way are asked about.
         baseline: The image with nothing on it, see :meth:`featmap.asked.Asked.baseline`.
+        cell: Pixels of the network input along each side of a cell, over which what they add is added up.
     """
 
     name = 'integrated_gradients'
     group = 'input gradient'
 
-    def __init__(self, steps: int = 50, baseline: str = 'blur') -> None:
-        self.steps = whole('steps', steps)
+    def __init__(self, steps: int = 50, baseline: str = 'blur', cell: int = 2) -> None:
+        self.steps = counted_from_one('steps', steps)
         self.baseline = baseline
+        self.cell = counted_from_one('cell', cell)
 
     def explain(self, asked: Asked, chosen: Sequence[Any], layers: Sequence[Any] = ()) -> list[list[Heat]]:
         """For each target one heat on the network input, at its own resolution."""
         track = Tracked(asked, chosen)
         found = integrated(track, asked.inputs, asked.baseline(self.baseline), self.steps, asked.batch_size)
         return [
-            [on_input(each.values.sum(dim=0).clamp(min=0), asked, self._note(each, track.told(number)))]
+            [on_input(each.values.sum(dim=0), self.cell, asked, self._note(each, track.told(number)))]
             for number, each in enumerate(found)
         ]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from featmap.errors import OptionError
 from featmap.explainers.base import AskingExplainer, Heat
-from featmap.explainers.input_gradients import Track, gradients, on_input, whole
+from featmap.explainers.input_gradients import Track, counted_from_one, gradients, on_input
 from featmap.registry import EXPLAINERS
 from featmap.targets.tracked import Tracked
 
@@ -28,13 +28,15 @@ class SmoothGrad(AskingExplainer):
     Args:
         samples: How many copies.
         noise: The standard deviation of the noise, as a share of the input's range; the paper has 0.1 to 0.2.
+        cell: Pixels of the network input along each side of a cell, over which their moves are added up.
     """
 
     name = 'smoothgrad'
     group = 'input gradient'
 
-    def __init__(self, samples: int = 50, noise: float = 0.15) -> None:
-        self.samples = whole('samples', samples)
+    def __init__(self, samples: int = 50, noise: float = 0.15, cell: int = 2) -> None:
+        self.samples = counted_from_one('samples', samples)
+        self.cell = counted_from_one('cell', cell)
         if not 0 <= noise < torch.inf:
             raise OptionError(f'smoothgrad: noise={noise!r}: expected a share of the range, such as 0.15')
         self.noise = noise
@@ -46,7 +48,7 @@ class SmoothGrad(AskingExplainer):
         found = smoothed(track, image, deviation, self.samples, asked.batch_size, asked.seed)
         note = f'{self.samples} copies with noise of {self.noise:.0%}'
         return [
-            [on_input(each.abs().sum(dim=0), asked, f'{note}, {track.told(number)}'.removesuffix(', '))]
+            [on_input(each.abs().sum(dim=0), self.cell, asked, f'{note}, {track.told(number)}'.removesuffix(', '))]
             for number, each in enumerate(found)
         ]
 
