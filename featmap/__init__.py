@@ -9,6 +9,8 @@ from featmap.version import __version__
 
 _EXPORTS = {
     'ActivationRecorder': 'featmap.recorder',
+    'EXPLAINERS': 'featmap.registry',
+    'Explanation': 'featmap.explanation',
     'FeatMapError': 'featmap.errors',
     'FeatMapInferencer': 'featmap.inferencer',
     'FeatMapVisualizer': 'featmap.visualizer',
@@ -16,7 +18,9 @@ _EXPORTS = {
     'ImageGeometry': 'featmap.geometry',
     'MODEL_SOURCES': 'featmap.registry',
     'REDUCERS': 'featmap.registry',
+    'TARGETS': 'featmap.registry',
     'VISUALIZERS': 'featmap.registry',
+    'explain': 'featmap.visualizing',
     'load_maps': 'featmap.storage',
     'save_maps': 'featmap.storage',
     'visualize': 'featmap.visualizing',

@@ -140,7 +140,10 @@ class Why:
         Raises:
             FeatMapError: the one of :mod:`featmap.errors` that says what is wrong.
         """
-        self._explaining.network.score_thr = self.run.what.score_thr
+        network = self._explaining.network
+        network.score_thr = self.run.what.score_thr
+        # Who asks about a class says that the model tells classes apart.
+        network.classifies = self.spec.name in ('top', 'class')
         explained = self._explaining(image)
         explanations = self._measured(explained)
         asked = self.run.explain

@@ -78,3 +78,63 @@ def test_the_name_of_a_function_alone_is_in_no_file(net):
 def test_what_is_no_module():
     with pytest.raises(FeatMapError, match='str was given as the model: expected'):
         featmap.visualize('resnet', IMAGE)
+
+
+class Bright(nn.Module):
+    """Class 0 speaks for what is bright in the left half, class 1 for what is bright in the right one."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Conv2d(3, 1, 1, bias=False)
+        nn.init.constant_(self.body.weight, 1.0)
+
+    def forward(self, inputs):
+        halves = self.body(inputs).unflatten(3, (2, -1)).mean(dim=(2, 4))
+        return halves.flatten(1)
+
+
+def test_explain_says_where_in_a_tensor_a_class_is():
+    net, ready = Bright(), torch.zeros(1, 3, 8, 12)
+    ready[0, :, 2, 3], ready[0, :, 5, 10] = 1, 2
+    net.train()
+    for target, place in (('class:0', (2, 3)), ('class:1', (5, 10)), (lambda output: output[:, 0].sum(), (2, 3))):
+        result = featmap.explain(net, ready, target, 'body', 'layercam', classes=('left', 'right'))
+        assert np.unravel_index(result.heat.argmax(), result.heat.shape) == place
+        assert (result.heat.shape, result.heat.max()) == ((8, 12), 1)
+        assert (result.heat > 0).sum() == 1
+    assert result.original.shape == (8, 12, 3)
+    assert result.original[5, 10].tolist() == [255, 255, 255]
+    assert [item.name for item in featmap.explain(net, ready[0], 'class:1', net.body).maps] == ['body']
+    assert net.training
+    assert net.body.weight.requires_grad
+    assert net.body.weight.grad is None
+    assert not net.body._forward_hooks
+
+
+def test_explain_takes_images_as_visualize_does(net):
+    image = IMAGE.copy()
+    image[10:14, 60:64] = 255
+    results = featmap.explain(
+        Bright(), [image, image], 'class:left', 'body', ['layercam', 'gradcam'], preprocess=preprocess,
+        classes=('left', 'right'),
+    )  # fmt: skip
+    assert len(results) == 2
+    first, second = results[0].explanations
+    assert (first.label.partition(' ')[0], first.method, second.method) == ('left', 'layercam', 'gradcam')
+    y, x = np.unravel_index(first.heat.argmax(), first.heat.shape)
+    assert 10 <= y < 14
+    assert 60 <= x < 64  # where it is in the image; the network sees it mirrored, on the left
+    with pytest.raises(FeatMapError, match='class:5'):
+        featmap.explain(Bright(), image, 'class:5', preprocess=preprocess)
+
+
+def test_what_tells_no_classes_apart_is_explained_by_a_function(net):
+    image = IMAGE.copy()
+    image[10:14, 60:64] = 255
+    nn.init.constant_(net[0].weight, 1.0)
+    with pytest.raises(FeatMapError, match='a function of its output explains it'):
+        featmap.explain(net, image, 'box:0', '0', preprocess=preprocess)
+    result = featmap.explain(net, image, lambda output: output[0, 1].sum(), '0', preprocess=preprocess)
+    y, x = np.unravel_index(result.heat.argmax(), result.heat.shape)
+    assert 8 <= y < 16
+    assert 58 <= x < 66

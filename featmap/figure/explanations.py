@@ -93,7 +93,8 @@ def draw_explanations(
     with chosen_font(canvas.look.font), applied(settings):
         type = Type(font_size or settings.get('font.size'), said)
         over = partial(_mark, numbers, detections, size=type.tag if len(targets_of(explanations)) > 1 else 0)
-        sheet = Sheet(canvas, caption, lines, width, type, None, above, labels, over)
+        coloured = None if detections is None or detections.segments is None else detections
+        sheet = Sheet(canvas, caption, lines, width, type, coloured, above, labels, over)
         figure = MapFigure((width, math.ceil(sheet.height * dpi) / dpi), dpi, settings)
         sheet.draw(figure, dpi)
     return figure

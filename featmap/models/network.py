@@ -135,7 +135,10 @@ class Network(AnyModel):
 
     def _respond(self, batch: Batch, raw: float | None) -> tuple[Answers, ...]:
         assert isinstance(batch, NetworkBatch)
-        return answers_in(self._forward(batch, raw), batch.geometries, self._reading, raw)
+        reader = self._reading
+        if self.classifies and not reader.classes:
+            reader = replace(reader, asked=True)
+        return answers_in(self._forward(batch, raw), batch.geometries, reader, raw)
 
     def _forward(self, batch: NetworkBatch, raw: float | None = None) -> Any:
         """What the module returns of a batch, in the caller's grad mode.

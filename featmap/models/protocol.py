@@ -67,6 +67,7 @@ class AnyModel(ABC):
         random_weights: Whether its weights mean nothing.
         score_thr: What is found below it is left out.
         head_score_thr: The threshold that the model itself applies, if any.
+        classifies: Whether plain scores are answers about classes, though nothing but who asks says so.
     """
 
     model: nn.Module
@@ -76,6 +77,7 @@ class AnyModel(ABC):
     random_weights: bool = False
     score_thr: float = 0.3
     head_score_thr: float | None = None
+    classifies: bool = False
     amp: bool = False
     _channels_last: bool = False
     _took_channels_last: bool = False

@@ -103,7 +103,7 @@ def bold(shape: tuple[int, ...]) -> int:
 
 def _outline(picture: np.ndarray, mask: np.ndarray) -> None:
     """Draw the outlines of an (H, W) bool mask, white in black, which is seen on any colour."""
-    lines, width = contours(mask), max(line_width(picture.shape), 1)
+    lines, width = contours(mask), max(line_width(picture.shape) * 2 // 3, 1)
     cv2.drawContours(picture, lines, -1, _BLACK, width + 2, cv2.LINE_AA)
     cv2.drawContours(picture, lines, -1, _WHITE, width, cv2.LINE_AA)
 

@@ -13,7 +13,7 @@ from PIL import Image
 from featmap.faithfulness import Protocol
 from featmap.inferencer import FeatMapInferencer
 from featmap.storage import load_maps
-from tests.conftest import CHECKPOINT, CONFIG, IMAGE, files_under, hooks
+from tests.conftest import CHECKPOINT, CONFIG, IMAGE, ROOT, files_under, hooks
 
 DETECTOR = (IMAGE, CONFIG, CHECKPOINT)
 
@@ -139,3 +139,62 @@ def test_a_wrong_word_costs_no_loading(run, options):
     done = run(IMAGE, CONFIG, 'no-such-checkpoint.pth', *options)
     assert done.status == 2
     assert options[-1] in done.error
+
+
+def test_a_classifier_has_the_image_its_classes_and_a_map(run):
+    demo = (ROOT / 'demo' / 'object.jpg', f'{ROOT / "demo" / "classifier.py"}:classifier')
+    options = ('--preprocess', 'preprocess', '--explain', 'top', '--save-maps', 'm.npz', '--out-file', 'p.png')
+    done = run(*demo, ROOT / 'demo' / 'classifier.pth', *options)
+    assert done.status == 0, done.err
+    entry = json.loads(Path('m.npz.json').read_text(encoding='utf-8'))['explanations'][0]
+    assert (entry['box'], entry['trace']) == (None, None)
+    assert len(load_maps('m.npz').draw().panels) == 3
+
+
+SEGMENTS = '''
+import torch
+from torch import nn
+
+
+class Brightness(nn.Module):
+    """Class 0 where it is dark, class 1 where it is bright."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Conv2d(3, 1, 1)
+        nn.init.constant_(self.body.weight, 1.0)
+        nn.init.constant_(self.body.bias, 0.0)
+
+    def forward(self, inputs):
+        bright = self.body(inputs)
+        return torch.cat([-bright, bright], dim=1)
+
+
+def factory():
+    return Brightness()
+'''
+
+
+def test_a_segmentation_is_explained_over_a_region(run, tmp_path, photo):
+    (tmp_path / 'net.py').write_text(SEGMENTS)
+    (tmp_path / 'classes.txt').write_text('dark\nbright\n')
+    options = ('--classes', 'classes.txt', '--input-size', 64, 96, '--target-layers', 'body', '--out-file', 'p.png')
+
+    def explained(*asked):
+        done = run(photo, 'net.py:factory', 'none', *options, *asked, '--save-maps', 'm.npz')
+        assert done.status == 0, done.err
+        return load_maps('m.npz')
+
+    whole = explained('--explain', 'class:bright', '--zoom')
+    (one,) = whole.explanations
+    assert one.region[10:30, 60:80].all()
+    assert one.region.sum() == 400
+    assert one.heat[20, 70] == 1
+    assert one.heat[50, 20] == 0
+    assert len(whole.draw().panels) == 4
+    (at,) = explained('--at', '70,20').explanations
+    assert at.label.startswith('bright')
+    assert at.region.sum() == 1
+    Image.fromarray(np.full((64, 96), 255, np.uint8)).save('mask.png')
+    (masked,) = explained('--explain', 'class:bright', '--explain-mask', 'mask.png').explanations
+    assert masked.region.all()
