@@ -146,6 +146,15 @@ def test_the_label_says_what_is_seen(fields, label):
     assert drawn(GREY, feature_map(RAMP, **fields))[1][1] == label
 
 
+def test_cells_that_begin_where_the_image_does_are_not_called_calibrated():
+    geometry = ImageGeometry((20, 32), (32, 32), offset=(0, 6))
+    image = np.zeros((20, 32, 3), np.uint8)
+    label = drawn(image, feature_map(RAMP, geometry, stride=(5, 8), offset=(6 / 5, 0)))[1][1]
+    assert label == 'neck · squeeze_mean · 64×4×4 · stride 5×8 · 0 … 3'
+    label = drawn(image, feature_map(RAMP, geometry, stride=(5, 8), offset=(6 / 5, 0.25)))[1][1]
+    assert 'calibrated →0.25 cells' in label
+
+
 def test_the_label_gives_both_strides_where_they_differ():
     geometry = ImageGeometry((32, 64), (32, 64))
     item = feature_map(RAMP, geometry)

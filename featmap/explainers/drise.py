@@ -29,8 +29,8 @@ class DRise(AskingExplainer):
 
     Args:
         masks: How many at most.
-        cells: Cells of a mask along each side of the image; by default 16, as in D-RISE, and 8 where it is not boxes
-            that are explained, as in RISE.
+        cells: Cells of a mask along each side of a square image; by default 16, as in D-RISE, and 8 where it is not
+            boxes that are explained, as in RISE. Of other images they are as many, and square as well.
         kept: The probability that a cell is kept.
         baseline: What is seen where it is not, see :meth:`featmap.asked.Asked.baseline`.
         until: The correlation of the halves, of the target where it is least, at which it ends; 1 for never.
@@ -61,7 +61,7 @@ class DRise(AskingExplainer):
         boxed = all(each.box is not None or each.boxes is not None for each in chosen)
         cells = self.cells or (16 if boxed else 8)
         masks = RandomMasks(frame, self.masks, cells, self.kept, asked.seed, asked.inputs.device)
-        grid = (cells * _FINENESS, cells * _FINENESS)
+        grid = masks.grid(_FINENESS)
         value = Masked(asked, chosen, self.baseline)
         found = influence(lambda part: value(masks, part), masks, grid, self.until)
         return [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -22,7 +24,7 @@ class RandomMasks:
     Args:
         frame: What they are laid over.
         count: How many.
-        cells: Cells of the grid along each side of the frame.
+        cells: Cells of the grid along each side of a square frame; on others they are as many, and square.
         kept: The probability p that a cell is kept.
         seed: Of the random numbers.
         device: Where the masks are made.
@@ -38,12 +40,14 @@ class RandomMasks:
         device: torch.device | None = None,
     ) -> None:
         chance = torch.Generator().manual_seed(seed)
+        side = math.sqrt(frame.height * frame.width) / cells
+        self._cells = frame.height / side, frame.width / side
         # The shift needs one knot more than there are cells, and the far edge another.
-        grids = torch.rand(count, cells + 2, cells + 2, generator=chance) < kept
+        rows, columns = (math.ceil(along - 1e-6) + 2 for along in self._cells)
+        grids = torch.rand(count, rows, columns, generator=chance) < kept
         self._grids = grids.to(device, torch.float32)
         self._shifts = torch.rand(2, count, 1, generator=chance).to(device)
         self._pixels = frame.pixels(device)
-        self._cells = cells
         self.kept = kept
 
     def __len__(self) -> int:
@@ -53,15 +57,21 @@ class RandomMasks:
         """Masks over the whole input, (B, H, W) float32."""
         return self._at(part, *self._pixels)
 
+    def grid(self, fineness: int) -> tuple[int, int]:
+        """Rows and columns of a grid over the frame, about so many to each cell of the masks."""
+        return max(round(self._cells[0] * fineness), 1), max(round(self._cells[1] * fineness), 1)
+
     def coarse(self, part: slice, grid: tuple[int, int]) -> Tensor:
         """The same masks at the middles of a grid of (rows, columns) over the frame: (B, rows, columns) float32."""
         rows, columns = ((torch.arange(n, device=self._grids.device) + 0.5) / n for n in grid)
         return self._at(part, rows, columns)
 
     def _at(self, part: slice, rows: Tensor, columns: Tensor) -> Tensor:
-        knots = self._grids.shape[-1]
         down, across = (
-            hats(places * self._cells + shift, knots) for places, shift in zip((rows, columns), self._shifts[:, part])
+            hats(places * cells + shift, knots)
+            for places, cells, shift, knots in zip(
+                (rows, columns), self._cells, self._shifts[:, part], self._grids.shape[1:]
+            )
         )
         return down @ self._grids[part] @ across.mT
 

@@ -82,9 +82,14 @@ def _stride(item: FeatureMap, grid: bool) -> str:
 
 
 def _moved(item: FeatureMap) -> list[str]:
-    """How far calibration moved a map, with an arrow each way; nothing for whole cells, which padding decides."""
+    """How far calibration moved a map, with an arrow each way.
+
+    Nothing for whole cells, which padding decides, and for cells that begin where the image does in the network input.
+    """
     signs = (('↑', '↓'), ('←', '→'))
-    ways = [f'{sign[o > 0]}{abs(o):.2f}' for o, sign in zip(item.offset, signs) if not float(o).is_integer()]
+    begins = (along / step for along, step in zip(reversed(item.geometry.offset), item.stride))
+    moved = [not (float(o).is_integer() or abs(o - begin) < 1e-4) for o, begin in zip(item.offset, begins)]
+    ways = [f'{sign[o > 0]}{abs(o):.2f}' for o, sign, seen in zip(item.offset, signs, moved) if seen]
     return [f'calibrated {" ".join(reversed(ways))} cells'] if ways else []
 
 

@@ -74,6 +74,17 @@ def test_mean_and_covariance_of_random_masks_are_those_of_theory(kept):
     torch.testing.assert_close(covariance, expected, atol=0.004, rtol=0)
 
 
+def test_cells_of_masks_are_square_on_any_image():
+    masks = RandomMasks(Frame(0, 0, 16, 64, (16, 64)), 4000, cells=4, seed=0)  # 2 × 8 of 8 × 8 pixels
+    assert masks.grid(1) == (2, 8)
+    assert masks.grid(8) == (16, 64)
+    values = masks[:] - 0.5
+    for line in (values[:, 8, 20:36], values[:, :, 20]):
+        covariance = (line * line[:, :1]).mean(dim=0)
+        expected = 0.25 * b_spline(torch.arange(16) / 8) * 2 / 3
+        torch.testing.assert_close(covariance, expected, atol=0.012, rtol=0)
+
+
 def test_coarse_masks_are_the_same_masks_elsewhere():
     masks = RandomMasks(Frame(4, 2, 24, 30, (32, 32)), 5)
     fine, coarse = masks[1:4], masks.coarse(slice(1, 4), (8, 10))
