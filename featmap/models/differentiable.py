@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-_DETACHING = (torch.Tensor.detach, torch.detach)
+_DETACHING = (torch.Tensor.detach, torch.detach, torch.Tensor.__deepcopy__)
 
 
 class _Sigmoid(torch.autograd.Function):

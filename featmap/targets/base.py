@@ -91,7 +91,7 @@ def written_spec(spec: TargetSpec) -> str:
     if spec.function is not None:
         return f'the function {spec}'
     if spec.box is not None:
-        return written('explain_box', ','.join(f'{corner:.10g}' for corner in spec.box))
+        return written('explain_box', ','.join(f'{corner:.6g}' for corner in spec.box))
     return written('explain', str(spec))
 
 

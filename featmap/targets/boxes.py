@@ -114,7 +114,7 @@ def prediction(number: int, name: str, part: str, scene: Scene, rank: int | None
     label = int(answers.labels[number])
     score, box = float(answers.scores[number].detach()), _corners(answers, [number])
     scalar = score_of(answers, number)
-    found, notes = _traced(scalar, name, label, scene)
+    found, notes = _traced(number, scalar, name, label, scene)
     chosen = Chosen(
         scalar,
         name,
@@ -132,17 +132,22 @@ def prediction(number: int, name: str, part: str, scene: Scene, rank: int | None
     return in_parts(chosen, number, part, scene, found)
 
 
-def _traced(scalar: torch.Tensor, name: str, label: int, scene: Scene) -> tuple[Found | None, tuple[str, ...]]:
+def _traced(
+    number: int, scalar: torch.Tensor, name: str, label: int, scene: Scene
+) -> tuple[Found | None, tuple[str, ...]]:
     if not scalar.requires_grad:  # an error later, where gradients are needed
         return None, ()
     if scene.tracer is None or not scene.tracer.known:
         return None, ('not traced: it is not known which layer puts out raw predictions',)
     try:
-        return scene.tracer.find(scalar, name, label), ()
+        found = scene.tracer.find(scalar, name, label)
     except TargetError as error:
         if scene.gradients:
             raise
         return None, (f'not traced: {error}'.partition(';')[0],)
+    count = scene.tracer.voted(scene.answers.boxes[number])
+    averaged = count > max(len(found.trace.cells), 1)
+    return found, (f'its box is an average of {count} raw predictions',) if averaged else ()
 
 
 def _corners(answers: Answers, numbers: Sequence[int]) -> np.ndarray:

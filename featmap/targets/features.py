@@ -53,6 +53,7 @@ class Features:
         asks in a channel of its own. The maps in whose gradient that channel is not zero are those it came from.
         """
         cut = next(iter(self._cut.values()), None)
+        # A head of several stages refines its regions, which are cut out of the same map as a rule: those of the first.
         if cut is None or cut.ndim != 4 or not cut.requires_grad or proposal >= len(cut) or not self._maps:
             return []
         first, channel = divmod(proposal, cut.shape[1])

@@ -68,12 +68,25 @@ def _best(answers: Answers, box: np.ndarray, label: int | None, spec: TargetSpec
     fits = fit(_without_graph(answers), box, label)
     kind = class_name(label, answers.classes) or 'any class'
     if not len(fits) or float(fits.max()) <= 0:
-        raise TargetError(f'{written_spec(spec)}: no raw prediction of {kind} overlaps it at all')
+        raise TargetError(
+            f'{written_spec(spec)}: no raw prediction of {kind} overlaps it at all{_instead(answers, box, label)}'
+        )
     number = int(fits.argmax())
     found, score = int(answers.labels[number]), float(answers.scores[number].detach())
     scores = answers.scores.detach()[answers.labels == found]
     overlap = float(_overlaps(answers, box)[number])
     return _Fit(number, found, score, overlap, 1 + int((scores > score).sum()), len(scores))
+
+
+def _instead(answers: Answers, box: np.ndarray, label: int | None) -> str:
+    """What else is predicted there."""
+    fits = fit(_without_graph(answers), box, None)
+    if label is None or not len(fits) or float(fits.max()) <= 0:
+        return ''
+    number = int(fits.argmax())
+    name = class_name(int(answers.labels[number]), answers.classes)
+    iou = float(_overlaps(answers, box)[number])
+    return f'; the best of another, {name}, has {score_text(float(answers.scores[number].detach()))}, IoU {iou:.2f}'
 
 
 def _fate(best: _Fit, box: np.ndarray, scene: Scene) -> tuple[str, ...]:

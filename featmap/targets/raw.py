@@ -34,11 +34,11 @@ class Raw:
 
     @property
     def level(self) -> int:
-        """Of which pyramid level it is: as the layer says, or the last number of its path, or that of the call."""
+        """Of which pyramid level it is: as the layer says, or the second number of its path, or that of the call."""
         if self.layer.level is not None:
             return self.layer.level
         keys = re.findall(r'\[(\d+)\]', self.path)
-        return int(keys[-1]) if len(keys) > 1 else self.call
+        return int(keys[1]) if len(keys) > 1 else self.call
 
     @cached_property
     def meaning(self) -> Meaning:
@@ -47,6 +47,11 @@ class Raw:
             return unknown('it is not known what the head puts out')
         channels = self.tensor.shape[1 if self.layer.kind == 'dense' else -1]
         return self.layer.head.of(self.path, int(channels))
+
+    @property
+    def predicts(self) -> bool:
+        """Whether it is a prediction; a head of rows may put out features too, which is known where the rest is."""
+        return self.layer.kind == 'dense' or self.layer.head is None or bool(self.meaning.kind)
 
     def places(self, gradient: Tensor) -> dict[Place, list[tuple[int, float]]]:
         """By place, the channels in which a gradient is finite and not zero, and its values there.

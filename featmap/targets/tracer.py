@@ -20,7 +20,9 @@ from featmap.targets.raw import Found, Place, Raw
 from featmap.targets.trace import Trace
 from featmap.wording import option as written
 
-_DIMENSIONS = {'dense': (4,), 'region': (2,), 'query': (2, 3, 4)}
+_DIMENSIONS = {'dense': (4,), 'region': (2, 3), 'query': (2, 3, 4)}
+_NOT_RUN = (type(None), nn.ModuleList)
+_ASKED = 3  # detections that tell whether a head averages boxes
 _CORNERS = 2  # cells that one prediction may be of
 
 
@@ -45,8 +47,9 @@ class Tracer:
             if tensor.ndim in _DIMENSIONS[layer.kind]
         ]
         # Several targets may stand for one module, as where a user asks for a head's outputs.
-        self._raws = list({id(raw.tensor): raw for raw in self._raws}.values())
+        self._raws = list({id(raw.tensor): raw for raw in self._raws if raw.predicts}.values())
         self._features = Features(kept)
+        self._alone = 0
 
     @property
     def known(self) -> bool:
@@ -56,6 +59,17 @@ class Tracer:
     def depends(self, scalar: Tensor) -> bool:
         """Whether a 0-dim tensor depends on any raw prediction."""
         return any(raw.places(gradient) for raw, gradient in self._gradients(scalar))
+
+    def voted(self, boxes: Tensor) -> int:
+        """How many raw predictions the box (4,) of one detection is made of; 0 where that was no more than one before.
+
+        Some heads average the boxes of what they suppress. Whether a head does, its first detections tell.
+        """
+        if self._alone >= _ASKED or not boxes.requires_grad:
+            return 0
+        places = {place for raw, gradient in self._gradients(boxes.sum()) for place in raw.places(gradient)}
+        self._alone += len(places) <= 1
+        return len(places)
 
     def find(self, scalar: Tensor, name: str, label: int | None = None) -> Found:
         """The raw prediction that a score comes from.
@@ -183,9 +197,8 @@ def traced_layers(model: nn.Module, layers: Sequence[RawLayer]) -> list[Target]:
         return []
     modules = dict(model.named_modules())
     feature = next((name for name in FEATURES if name in modules), None)
-    regions = next(
-        (name for name in REGIONS if name in modules and any(each.kind == 'region' for each in layers)), None
-    )
+    by_region = any(layer.kind == 'region' for layer in layers)
+    regions = next((name for name in REGIONS if by_region and not isinstance(modules.get(name), _NOT_RUN)), None)
     targets = [Target(name, modules[name], optional=True) for name in (feature, regions) if name]
     return targets + [Target(layer.name, layer.module, optional=True) for layer in layers]
 

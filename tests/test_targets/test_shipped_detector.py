@@ -11,6 +11,7 @@ from featmap.errors import TargetError
 from featmap.gradients import GradientRecorder
 from featmap.models.openmmlab.detector import Detector
 from featmap.targets import Chosen, Scene, Tracer, choose, parse_target, traced_layers
+from featmap.targets.chosen import box_iou, fit
 from tests.conftest import CHECKPOINT, CONFIG, IMAGE, hooks
 
 
@@ -159,3 +160,41 @@ def test_says_what_is_not_there(shipped: Shipped, asked: dict[str, str], said: s
     with pytest.raises(TargetError, match=said) as error:
         shipped.choose(**asked)
     assert '\n' not in str(error.value)
+
+
+def test_an_object_that_was_suppressed(shipped: Shipped, raw_scene: Scene) -> None:
+    """The next best raw prediction of a detected object is one that non-maximum suppression took away."""
+    first = shipped.choose(explain='box:4')[0]
+    raw = shipped.raw_answers
+    overlaps = box_iou(torch.from_numpy(first.box), raw.boxes)
+    rivals = (raw.labels == first.class_index) & (raw.scores < first.score - 1e-3) & (raw.scores >= 0.3)
+    number = int(torch.where(rivals & (overlaps > 0.5), raw.scores, 0).argmax())
+    corners = raw.boxes[number].tolist()
+    (chosen,) = choose(parse_target(box=corners, box_class='lighthouse'), raw_scene)
+    assert chosen.title.startswith(f'missed lighthouse · {float(raw.scores[number]):.2f} ← neck[')
+    assert chosen.notes[2] == f'suppressed by box 4, IoU {float(overlaps[number]):.2f}'
+    assert chosen.trace != first.trace
+    assert chosen.scalar.requires_grad
+    np.testing.assert_allclose(chosen.box, corners, atol=0.5)
+
+
+def test_an_object_that_is_found_and_one_below_the_threshold(shipped: Shipped, raw_scene: Scene) -> None:
+    first = shipped.choose(explain='box:4')[0]
+    (same,) = choose(parse_target(box=first.box), raw_scene)
+    assert same.trace == first.trace
+    assert 'not missed: it is box 4' in same.notes
+    raw = shipped.raw_answers
+    count = int((raw.labels == first.class_index).sum())
+    assert same.notes[0].endswith(f'rank 1 of {count} raw predictions of its class')
+    # The best prediction under the threshold of which there is no better one in the same place.
+    weak = next(
+        number
+        for number in raw.scores.argsort(descending=True).tolist()
+        if raw.scores[number] < 0.3
+        and int(fit(raw, raw.boxes[number].numpy(), int(raw.labels[number])).argmax()) == number
+    )
+    name = raw.classes[int(raw.labels[weak])]
+    (missed,) = choose(parse_target(box=raw.boxes[weak].tolist(), box_class=name), raw_scene)
+    assert missed.score == pytest.approx(float(raw.scores[weak]), abs=1e-4)
+    assert f'score {missed.score:.3g} < 0.3' in missed.notes
+    assert missed.trace is not None

@@ -219,7 +219,9 @@ class Detector(AnyModel):
     def _respond(self, batch: Batch, raw: float | None) -> tuple[Answers, ...]:
         assert isinstance(batch, DetectorBatch)
         limits = raised_score_threshold(self.model, self.score_thr) if raw is None else unsuppressed(self.model, raw)
-        with limits, joined(self.model, 'predict_by_feat'), class_scores(self.model) as scores:
+        # Some heads score their masks too, and multiply the box's score with that.
+        decoding, masks = joined(self.model, 'predict_by_feat'), joined(self.model, 'predict_mask')
+        with limits, decoding, masks, class_scores(self.model) as scores:
             samples = self._samples(batch)
         if not self._has_head:
             return tuple(Answers(output=samples, classes=self.classes) for _ in batch.places)

@@ -26,8 +26,10 @@ class RowMeaning:
 
     def of(self, path: str, channels: int) -> Meaning:
         """The meaning of the output at a path, of so many numbers a row."""
-        if path not in ('[0]', ''):
+        if path == '[1]':
             return Meaning('box')
+        if path not in ('[0]', ''):  # such as what heads that look again hand on to the next
+            return unknown('it is no prediction')
         attributes = (*self.classes, 'background') if channels == len(self.classes) + 1 else self.classes
         if channels != len(attributes):
             return unknown(f'its {channels} numbers are not {len(self.classes)} classes and background')
