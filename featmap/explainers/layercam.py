@@ -20,4 +20,4 @@ class LayerCAM(MapExplainer):
     group = 'element-wise gradient'
 
     def explain(self, features: Tensor, gradient: Tensor) -> Tensor:
-        return (gradient.clamp_min(0) * features).sum(dim=0)
+        return gradient.clamp_min(0).mul_(features).sum(dim=0)
