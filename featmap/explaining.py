@@ -115,6 +115,8 @@ class Explaining:
         methods = self._methods or (explainer_of(BEST[self._kind(batch)].method, self._arguments),)
         wanted = self._layers_for(methods, batch)
         joined = any(each.needs_graph for each in methods)
+        if joined and not wanted and not self._raw_layers:
+            batch = _in_graph(batch)
         recorder, unfolder = self._recorder(batch, wanted)
         with ExitStack() as stack:
             stack.enter_context(torch.enable_grad() if joined else torch.no_grad())
@@ -254,6 +256,11 @@ def explainer_of(method: str | Explainer, arguments: Mapping[str, Mapping[str, A
         return kind(**(arguments or {}).get(method, {}))
     except TypeError as error:
         raise OptionError(f'the method {method}: {error}') from error
+
+
+def _in_graph(batch: Batch) -> Batch:
+    """With the input in the graph, where nothing that is kept begins one. A model may write into its copy."""
+    return replace(batch, inputs=batch.inputs.detach().requires_grad_().clone())
 
 
 def _bare(chosen: Chosen) -> Chosen:

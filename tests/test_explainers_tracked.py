@@ -101,6 +101,20 @@ def test_classes_are_followed_by_their_logits() -> None:
     assert float(Tracked(asked, [chosen_of(asked, 'class:0')])(asked.batch.inputs)[0]) == pytest.approx(4.8)
 
 
+def test_a_classifier_by_its_input_alone() -> None:
+    """No layer is kept, so the graph begins at the input; and the model writes into that."""
+
+    class Writes(Square):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x.mul_(2))
+
+    found = Explaining(Classes(Writes()), parse_target('class:1'), [IntegratedGradients(2, 'black', cell=1)])(PIXELS)
+    assert found.explanations[0].heat.tolist() == [[0.0, 1.0]]
+    assert found.explanations[0].layers == ('input',)
+    assert not found.asked.inputs.requires_grad
+    assert not found.chosen[0].scalar.requires_grad
+
+
 def test_attributions_that_do_not_add_up_say_so() -> None:
     class Late(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ def gradients(track: Track, inputs: Iterable[Tensor], batch_size: int) -> Iterat
         begin += len(batch)
         with torch.enable_grad():
             asked = torch.stack(batch).detach().requires_grad_()
-            values = track(asked)
+            values = track(asked.clone())  # a model may write into its input
             # The inputs are apart from one another, so that the gradient of a sum over them holds each one's own.
             totals = [value.sum() for value in values]
         for target, total in enumerate(totals):
