@@ -20,7 +20,6 @@ from featmap.layers import resolve
 from featmap.models.protocol import AnyModel
 from featmap.options import Run
 from featmap.options.explain import ASKING
-from featmap.placement import Placement
 from featmap.rendering.normalize import Range
 from featmap.results import Result
 from featmap.storage import SavedImage
@@ -124,11 +123,10 @@ class Why:
     def __init__(self, spec: TargetSpec, run: Run, network: AnyModel, before: Why | None = None) -> None:
         self.spec, self.run = spec, run
         asked, what = run.explain, run.what
-        self._placement: Placement = Placement(network.model) if before is None else before._placement
-        self._explaining = Explaining(
+        self._explaining: Explaining = Explaining(
             network, spec, asked.method, what.target_layers, asked.fuse, seed=asked.seed,
             batch_size=asked.batch_size, arguments=_arguments(run), extra_tokens=what.extra_tokens,
-            placement=self._placement,
+            like=None if before is None else before._explaining,
         )  # fmt: skip
         self.layers = resolve(network.model, what.target_layers) if what.target_layers else []
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from featmap.answers import Answers
+from featmap.answers import Answers, RawLayer
 from featmap.asked import FLOOR, Asked
 from featmap.errors import ConfigError, LayerError, OptionError, nearest
 from featmap.explained_layers import BEST, choose_layers
@@ -65,6 +65,7 @@ class Explaining:
         arguments: Of explainers that are named, by name.
         extra_tokens: How many tokens stand before the cells, where the model is not to be asked.
         placement: Of the same model, where one has seen forwards.
+        like: Explains the same model: what it has found out of it is not asked again.
 
     Raises:
         OptionError: for a method or a fusion that does not exist.
@@ -84,6 +85,7 @@ class Explaining:
         arguments: Mapping[str, Mapping[str, Any]] | None = None,
         extra_tokens: int | None = None,
         placement: Placement | None = None,
+        like: Explaining | None = None,
     ) -> None:
         if fuse is not None and fuse not in FUSIONS:
             raise OptionError(f'{written("fuse", fuse)}: expected one of {", ".join(FUSIONS)}')
@@ -99,8 +101,10 @@ class Explaining:
         self._arguments = dict(arguments or {})
         self._methods = tuple(explainer_of(each, self._arguments) for each in methods)
         self._layers = resolve(network.model, layers) if layers else []
-        self._placement = placement or Placement(network.model)
-        self._raw_layers = network.raw_layers()
+        shared = like is not None and like.network is network and like.extra_tokens == extra_tokens
+        self._placement: Placement = placement or (like._placement if like and shared else Placement(network.model))
+        self._raw_layers: list[RawLayer] = like._raw_layers if like and shared else network.raw_layers()
+        self._best_layers: dict[tuple[int, ...], list[Target]] = like._best_layers if like and shared else {}
         self._kind_known = 'boxes' if self._raw_layers else None
         self._chosen_layers: list[Target] = []
 
@@ -188,8 +192,11 @@ class Explaining:
         if self._layers or not any(each.takes_layers for each in methods):
             return self._layers
         if not self._chosen_layers:
-            names = choose_layers(self.network, BEST[self._kind(batch)].strides, self.extra_tokens)
-            self._chosen_layers = resolve(self.network.model, names)
+            strides = BEST[self._kind(batch)].strides
+            if strides not in self._best_layers:
+                names = choose_layers(self.network, strides, self.extra_tokens)
+                self._best_layers[strides] = resolve(self.network.model, names)
+            self._chosen_layers = self._best_layers[strides]
         return self._chosen_layers
 
     def _explained(

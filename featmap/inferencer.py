@@ -88,6 +88,7 @@ class FeatMapInferencer(Explains):
         self._default: Default | None = None
         self.default_layers = self._choose_layers()
         self._why = None if plan is None else plan.on(self.network)
+        self._whys = [] if self._why is None else [self._why]  # the last, for the next one of other options
         if plan is None:
             self.extractor = self._extractor(reducer)
             self._learning = Learning(self.extractor, self._drawer.look.norm)
@@ -224,7 +225,8 @@ class FeatMapInferencer(Explains):
         # What this call leaves without an effect was asked for by another one.
         other.options = replace(other._asked.above(self._own), given=asked.given).check()
         plan = Plan.of(other.options)
-        other._why = None if plan is None else plan.on(self.network, self._why)
+        other._why = None if plan is None else plan.on(self.network, next(iter(self._whys), None))
+        self._whys[:1] = [other._why] if other._why is not None else self._whys[:1]
         other.default_layers = other._choose_layers()
         if 'gt' in asked.given:
             gt = other.options.what.gt

@@ -30,7 +30,7 @@ def test_values_are_read_as_they_are_typed():
     typed = {'explain_box': ' (10, 20.5 30,40)', 'explain_class': 'dog', 'masks': '50', 'method': 'drise', 'seed': '7'}
     run = Run.of(typed).check().explain
     assert run.explain_box == (10.0, 20.5, 30.0, 40.0)
-    assert (run.masks, run.method, run.seed, run.fuse, run.explain_part) == (50, ('drise',), 7, 'mean', 'score')
+    assert (run.masks, run.method, run.seed, run.fuse, run.explain_part) == (50, ('drise',), 7, None, 'score')
     assert Run.of({'at': (3, 4)}).explain.at == (3.0, 4.0)
 
 

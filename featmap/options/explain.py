@@ -120,10 +120,10 @@ class Explain:
         'how: `layercam`, `odam`, `hirescam`, `gradcam`, `integrated_gradients`, `drise`, `attention` and others, see '
         'the README; several stand side by side', 'what measured best', rules=(_EXPLAINED,),
     )  # fmt: skip
-    fuse: str = option(
-        'mean', one_of('F', *FUSIONS),
+    fuse: str | None = option(
+        None, one_of('F', *FUSIONS),
         'how the maps of several `--target-layers`, each with a maximum of 1, become one: `mean`, `max`, `product`; '
-        '`none` draws each', '`mean`', rules=(_EXPLAINED,),
+        '`none` draws each', '`mean`; without `--target-layers` what measured best', rules=(_EXPLAINED,),
     )  # fmt: skip
     zoom: bool = option(False, FLAG, 'a further panel, zoomed onto the box', rules=(_EXPLAINED,))
     faithfulness: bool = option(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import featmap.explaining
 from featmap.faithfulness import Protocol
 from featmap.inferencer import FeatMapInferencer
 from featmap.storage import load_maps
@@ -53,6 +54,17 @@ def test_calls_share_the_model_and_leave_feature_maps_as_they_were(vis):
     np.testing.assert_array_equal(vis(IMAGE, target_layers='neck', panel_size=64).image, before)
     assert vis.with_options(explain='top').targets == []
     assert 'why top>' in repr(vis.with_options(explain='top'))
+
+
+def test_what_is_known_of_the_model_is_not_asked_again(monkeypatch):
+    asked = []
+    choose = featmap.explaining.choose_layers
+    monkeypatch.setattr('featmap.explaining.choose_layers', lambda *args: asked.append(args) or choose(*args))
+    vis = FeatMapInferencer(CONFIG, CHECKPOINT, device='cpu')
+    first, second = (vis.explain(IMAGE, f'box:{number}', panel_size=64) for number in range(2))
+    assert len(asked) == 1
+    assert first.explanations[0].layers == second.explanations[0].layers
+    assert first.trace != second.trace
 
 
 def test_a_function_of_the_output_is_explained(vis):
