@@ -105,7 +105,8 @@ class _Tracked:
             assert answers is not None
             tracer = Tracer(raw_layers, recorder.kept, batch.input_shape)
             final = answers[0] if spec.of_raw else None
-            chosen = choose(spec, Scene(answers[0], batch.geometries[0], tracer, network.score_thr, final))
+            scene = Scene(answers[0], batch.geometries[0], tracer, network.score_thr, final, gradients=bool(raw_layers))
+            chosen = choose(spec, scene)
             if len(chosen) > 1:
                 raise OptionError(f'{len(chosen)} targets to be checked by random weights: expected one')
             slopes = recorder.gradients(chosen[0].scalar)

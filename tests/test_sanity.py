@@ -1,4 +1,4 @@
-"""Random weights under the shipped detector, and what is left of their maps."""
+"""Random weights under the shipped detector and classifier, and what is left of their maps."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from PIL import Image
 from featmap.errors import OptionError
 from featmap.faithfulness.randomisation import Randomisation
 from featmap.models.openmmlab.detector import Detector
+from featmap.models.protocol import AnyModel
+from featmap.models.source import find_source
+from featmap.options import Run
 from featmap.sanity import sanity_check
 from featmap.targets import parse_target
-from tests.conftest import CHECKPOINT, CONFIG, IMAGE, hooks
+from tests.conftest import CHECKPOINT, CONFIG, IMAGE, ROOT, hooks
 
 STAGES = ['bbox_head', 'backbone']
 
@@ -20,6 +23,14 @@ STAGES = ['bbox_head', 'backbone']
 @pytest.fixture(scope='module')
 def detector() -> Detector:
     return Detector(CONFIG, CHECKPOINT, 'cpu')
+
+
+@pytest.fixture(scope='module')
+def classifier() -> AnyModel:
+    source = find_source(str(ROOT / 'demo/classifier.py:classifier'), str(ROOT / 'demo/classifier.pth'), None, {})
+    run = Run.of({'preprocess': 'preprocess', 'device': 'cpu'}).check(config=False).above(source.options).check()
+    source.check(run)
+    return source.open(run)
 
 
 @pytest.fixture(scope='module')
@@ -53,6 +64,14 @@ def test_without_noise_the_tracked_numbers_give_the_map_of_the_box(detector: Det
     stages = ['neck.upsample_layers']  # of which no module has weights
     found = sanity_check(detector, image, parse_target('box:5'), 'layercam', ['backbone.stage2'], stages=stages)
     assert found.similarity[0] == pytest.approx(1, abs=1e-6)
+
+
+def test_a_class_keeps_its_number(classifier: AnyModel) -> None:
+    picture = np.asarray(Image.open(ROOT / 'demo/object.jpg').convert('RGB'))
+    found = sanity_check(classifier, picture, parse_target('top'), 'gradcam', ['stages.2'], stages=['head', 'stages.3'])
+    assert found.passed
+    assert len(found.similarity) == 2
+    assert hooks(classifier.model) == 0
 
 
 def test_what_cannot_be_checked_says_so(detector: Detector, image: np.ndarray) -> None:

@@ -166,8 +166,11 @@ def table(args: argparse.Namespace) -> str:
     records = Records(args.out, head)
     for path in args.also:
         records.take(Records(path, head))
+    made = markdown(records, order=CONTROLS)
+    if all(record.gap is None for record in records):
+        return made
     precision = ', perturbed images in half precision' if head['half'] else ''
-    return f'Protocol: {head["protocol"]}{precision}.\n\n{markdown(records, order=CONTROLS)}'
+    return f'Protocol: {head["protocol"]}{precision}.\n\n{made}'
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -12,7 +12,6 @@ import numpy as np
 from explanation_tables.maps import MapSpec, by_target
 from explanation_tables.pictures import Picture
 from explanation_tables.records import Record, Records
-from featmap.errors import TargetError
 from featmap.explaining import Explained, Explaining, explainer_of
 from featmap.faithfulness import CONTROLS, Figures, Protocol, assess, inside, localised
 from featmap.faithfulness.assessing import foreign
@@ -54,12 +53,13 @@ class Measurer:
         if not missing:
             return []
         image, box = picture.open()
-        try:
-            explained, heats = self._heats(image, missing)
-        except TargetError as error:
-            print(f'{picture.name}: {error}', flush=True)
-            return []
-        chosen = [_placed(one, box) for one in explained.chosen]
+        if self.spec.name == 'boxes':
+            found = self.network.predict(self.network.prepare([image]))
+            if found is not None and not len(found[0]):
+                print(f'{picture.name}: nothing is found above {self.network.score_thr:g}', flush=True)
+                return []
+        explained, heats = self._heats(image, box, missing)
+        chosen = explained.chosen
         picked = self._picked(picture.name, len(chosen))
         boxes = None if explained.detections is None else explained.detections.boxes
         asked = replace(explained.asked, network=self.asked_network)
@@ -75,7 +75,7 @@ class Measurer:
             if picked
             else []
         )
-        found = []
+        new = []
         for number, one in enumerate(chosen):
             within = inside(one, image.shape[:2])
             others = [box_mask(each, image.shape[:2]) for each in foreign(one, boxes)]
@@ -83,33 +83,54 @@ class Measurer:
             for index, item in enumerate(missing):
                 figures = known[index] if known else localised(heats[number][index], within, others)
                 share = None if within is None else float(within.mean())
-                found.append(_record(picture.name, number, len(chosen), one.label, item.name, share, figures))
-        return found
+                new.append(_record(picture.name, number, len(chosen), one.label, item.name, share, figures))
+        return new
 
-    def _heats(self, image: np.ndarray, wanted: Sequence[MapSpec]) -> tuple[Explained, list[list[np.ndarray]]]:
-        """For each target the heat of each map."""
+    def _heats(
+        self, image: np.ndarray, box: np.ndarray | None, wanted: Sequence[MapSpec]
+    ) -> tuple[Explained, list[list[np.ndarray]]]:
+        """The targets, and for each of them the heat of each map."""
         own = [item for item in wanted if item.method not in CONTROLS]
-        methods = list(dict.fromkeys(item.method for item in own)) or ['squeeze_mean']
-        layers = list(dict.fromkeys(layer for item in own for layer in item.layers))
-        explainers = [explainer_of(method, self.arguments) for method in methods]
-        explaining = Explaining(
-            self.network, self.spec, explainers, layers, 'none', seed=self.seed, batch_size=self.batch_size
-        )
-        explained = explaining(image)
-        agnostic = [each.name for each in explainers if each.class_agnostic]
-        heats = by_target(explained.explanations, agnostic)
+        layers_of: dict[str, tuple[str, ...]] = {}
+        for item in own:
+            layers_of[item.method] = tuple(dict.fromkeys((*layers_of.get(item.method, ()), *item.layers)))
+        # Methods that ask the same layers share a forward.
+        groups: dict[tuple[str, ...], list[str]] = {}
+        for method, layers in (layers_of or {'squeeze_mean': ()}).items():
+            groups.setdefault(layers, []).append(method)
+        alone = groups.pop((), [])  # what asks the network input does so beside any layers
+        groups[next(iter(groups), ())] = [*groups.get(next(iter(groups), ()), ()), *alone]
+        heats: list[dict[tuple[str, str], np.ndarray]] = []
+        agnostic: list[str] = []
+        for layers, methods in groups.items():
+            explainers = [explainer_of(method, self.arguments) for method in methods]
+            agnostic += [each.name for each in explainers if each.class_agnostic]
+            joined = any(each.needs_graph for each in explainers)
+            explaining = Explaining(
+                self.network if joined else self.asked_network,
+                self.spec,
+                explainers,
+                layers,
+                'none',
+                seed=self.seed,
+                batch_size=self.batch_size,
+            )
+            explained = explaining(image)
+            new = by_target(explained.explanations, agnostic)
+            heats = [{**known, **more} for known, more in zip(heats or [{} for _ in new], new)]
+        chosen = [_placed(one, box) for one in explained.chosen]
         noise = random_map(image.shape[:2], self.protocol.seed)
         shared = {item.name: item.heat(heats[0]) for item in own if item.method in agnostic}
-        found = []
-        for one, of_target in zip(explained.chosen, heats):
+        rows = []
+        for one, of_target in zip(chosen, heats):
             row = []
             for item in wanted:
                 if item.method in CONTROLS:
                     row.append(_control(item.method, one, noise))
                 else:  # of a class-agnostic method one array for all
                     row.append(shared[item.name] if item.name in shared else item.heat(of_target))
-            found.append(row)
-        return explained, found
+            rows.append(row)
+        return replace(explained, chosen=tuple(chosen)), rows
 
     def _picked(self, name: str, count: int) -> list[int]:
         """Which targets have curves: drawn by lot, the same each time."""

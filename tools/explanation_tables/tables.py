@@ -33,8 +33,9 @@ class Estimate(NamedTuple):
     images: int
 
     def text(self, digits: int = 3) -> str:
-        """``0.731 (0.712–0.749)``."""
-        return f'{self.mean:.{digits}f} ({self.low:.{digits}f}–{self.high:.{digits}f})'
+        """``0.731 (0.712 … 0.749)``; the mean alone where all values are the same."""
+        mean, low, high = (f'{value:.{digits}f}'.replace('-', '−') for value in self[:3])
+        return mean if low == high else f'{mean} ({low} … {high})'
 
 
 def estimate(found: Sequence[tuple[float, str]], seed: int = 0) -> Estimate | None:
@@ -87,20 +88,22 @@ def markdown(records: Iterable[Record], against: str = 'box', order: Sequence[st
         for column in COLUMNS
         if any(getattr(record, column[1]) is not None for each in rows.values() for record in each)
     ]
+    counted = any(record.gap is not None for each in rows.values() for record in each)
     lines = []
     for name, found in rows.items():
         above = gain(found)
         cells = [_cell(found, column[1], column[2]) for column in shown]
         if base:
-            cells.insert(min(1, len(cells)), 'by definition 0' if name == against else above.text() if above else '')
+            cells.insert(min(1, len(cells)), '0' if name == against else above.text() if above else '')
         curves = [record for record in found if record.gap is not None]
         cells.append(f'{len(found)} in {len({record.image for record in found})}')
-        cells.append(f'{len(curves)} in {len({record.image for record in curves})}' if curves else '—')
+        if counted:
+            cells.append(f'{len(curves)} in {len({record.image for record in curves})}' if curves else '—')
         lines.append((name in order, -(above.mean if above else -9), -_mean(found, 'energy'), [f'`{name}`', *cells]))
     titles = [column[0] for column in shown]
     if base:
         titles.insert(min(1, len(titles)), f'above that of the {against}')
-    titles = ['map', *titles, 'targets', 'of which curves']
+    titles = ['map', *titles, 'targets', *(['of which curves'] if counted else [])]
     body = [' | '.join(line[-1]) for line in sorted(lines, key=lambda line: line[:3])]
     return '\n'.join(f'| {row} |' for row in [' | '.join(titles), ' | '.join(['---'] * len(titles)), *body])
 
