@@ -348,6 +348,24 @@ def test_detrs_of_mmdet(family):
     assert all((one == other).all() for q, one in zip(queries, heats) for r, other in zip(queries, heats) if q == r)
 
 
+def test_half_precision_reads_the_same_places(family):
+    name, detector = family
+    image = np.random.default_rng(0).integers(0, 256, (96, 160, 3), dtype=np.uint8)
+    config, options = FAMILIES[name]
+    half = Detector(config, cfg_options={**SMALL, **options}, score_thr=1e-3, device='cpu', amp=True)
+    one, other = (
+        {
+            each.trace.query: each.heat
+            for each in Explaining(model, parse_target('boxes'), ['attention'])(image).explanations
+        }
+        for model in (detector, half)
+    )
+    common = one.keys() & other.keys()
+    assert common
+    for query in common:
+        assert np.corrcoef(one[query].ravel(), other[query].ravel())[0, 1] > 0.98
+
+
 def test_relevance_in_detrs_of_mmdet(family):
     name, detector = family
     image = np.random.default_rng(0).integers(0, 256, (96, 160, 3), dtype=np.uint8)

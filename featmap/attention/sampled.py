@@ -21,7 +21,9 @@ _HEADS, _POINTS = ('num_heads', 'n_heads'), ('num_points_list', 'n_points_list')
 _SHAPES = ('spatial_shapes', 'input_spatial_shapes', 'value_spatial_shapes')
 _LEFT_OUT = ('key_padding_mask', 'input_padding_mask')  # true where there is no image
 _KEPT = ('attention_mask',)  # true where there is
-_ROUNDING = {torch.float32: 1e-3, torch.float64: 1e-6}
+_ROUNDING, _STEPS = 1e-3, 32
+"""What may differ, as a share of what is read: so much, or so many steps of the coarsest type on the way, to which
+positions are rounded too."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +110,9 @@ class SamplesWatch:
         made = self._seen.get('output')  # before its last projection, where it has one
         if made is None:
             made = output[0] if isinstance(output, (tuple, list)) else output
-        self._check(found, values[0], made[0])
+        types = {each.dtype for each in (*self._seen.values(), made)}
+        steps = max(torch.finfo(each).eps for each in types)
+        self._check(found, values[0], made[0], max(_ROUNDING, _STEPS * steps))
         self._seen, self._given = {}, {}
         return found, values
 
@@ -148,7 +152,7 @@ class SamplesWatch:
             values = self._given['encoder_hidden_states']
         return values
 
-    def _check(self, found: Samples, values: Tensor, made: Tensor) -> None:
+    def _check(self, found: Samples, values: Tensor, made: Tensor, share: float) -> None:
         """Some rows of what it put out are what is read there, with those weights."""
         values, made = values.detach(), made.detach()
         for names, empty in ((_LEFT_OUT, True), (_KEPT, False)):
@@ -159,7 +163,7 @@ class SamplesWatch:
         with torch.autocast(values.device.type, enabled=False):
             expected = found.read(values, rows)
         off, size = float((made[rows].float() - expected).abs().max()), float(expected.abs().max())
-        if not off <= _ROUNDING.get(made.dtype, 3e-2) * max(size, 1e-6):
+        if not off <= share * max(size, 1e-6):
             raise LayerError(
                 f'{self._name} samples otherwise than deformable attention does: what its weights and locations read '
                 f'differs from what it made of them by {off:.3g} of {size:.3g}'

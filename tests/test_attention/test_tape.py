@@ -132,6 +132,18 @@ def test_other_softmaxes_are_none(what):
     assert not tape.steps
 
 
+@pytest.mark.parametrize('grad', [True, False])
+def test_pytorchs_fast_path_is_not_taken_meanwhile(grad):
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval().requires_grad_(False)
+    x = random(1, 5, 8)
+    plain = layer(x)
+    tape = AttentionTape(layer, nowhere)
+    with torch.set_grad_enabled(grad), tape:
+        made = layer(x)
+    assert [(step.layer, step.shape, step.joined.requires_grad) for step in tape.steps] == [('self_attn', (5, 5), grad)]
+    torch.testing.assert_close(made, plain, rtol=1e-4, atol=1e-5)
+
+
 def test_windows_are_counted():
     tape, _ = taped(lambda a, v: a.softmax(-1) @ v, random(6, 2, 4, 4), random(6, 2, 4, 3))
     assert [step.windows for step in tape.steps] == [6]
