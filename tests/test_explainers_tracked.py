@@ -101,6 +101,19 @@ def test_classes_are_followed_by_their_logits() -> None:
     assert float(Tracked(asked, [chosen_of(asked, 'class:0')])(asked.batch.inputs)[0]) == pytest.approx(4.8)
 
 
+def test_regions_of_a_segmentation_are_followed_by_their_logits() -> None:
+    """The mean over the second pixel of blue, 0.4, less red, 0."""
+
+    class Planes(Plain):
+        def _respond(self, batch: Batch, raw: float | None) -> tuple[Answers, ...]:
+            return tuple(Answers('segments', planes=each, output=each) for each in self.model(batch.inputs))
+
+    spec = parse_target('class:2-class:0', mask=np.array([[False, True]]))
+    found = Explaining(Planes(nn.Identity()), spec, [IntegratedGradients(1, 'black', cell=1)])(PIXELS)
+    assert found.explanations[0].maps[0].values[0].tolist() == [[0.0, 1.0]]
+    assert float(Tracked(found.asked, found.chosen)(found.asked.batch.inputs)[0]) == pytest.approx(0.4)
+
+
 def test_a_classifier_by_its_input_alone() -> None:
     """No layer is kept, so the graph begins at the input; and the model writes into that."""
 
