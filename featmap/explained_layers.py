@@ -22,7 +22,7 @@ class Best(NamedTuple):
 
 
 BEST = {
-    'boxes': Best('layercam', (8,)),
+    'boxes': Best('layercam', (4, 8, 16), 'product'),
     'classes': Best('layercam', (8,)),
     'segments': Best('layercam', (8,)),
     '': Best('layercam', (8,)),

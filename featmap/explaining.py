@@ -58,8 +58,8 @@ class Explaining:
         specs: What is explained, all of it found or all of it missed.
         methods: Names in EXPLAINERS, or explainers; by default what measured best for the kind of target.
         layers: Layer names, see :func:`featmap.layers.resolve`; by default what measured best.
-        fuse: How the heats of several layers become one, see :data:`featmap.fusing.FUSIONS`; by default their mean, or
-            of default layers what measured best.
+        fuse: How the heats of several layers become one, see :data:`featmap.fusing.FUSIONS`; by default as it measured
+            best for the kind of target.
         seed: Of whatever is drawn by lot.
         batch_size: How many forms of an image go through the network at a time; default 8, on a GPU 32.
         arguments: Of explainers that are named, by name.
@@ -118,9 +118,9 @@ class Explaining:
         unspoilt = replace(batch, inputs=batch.inputs.clone())  # the forward may write into its input
         methods = self._methods or (explainer_of(BEST[self._kind(batch)].method, self._arguments),)
         wanted = self._layers_for(methods, batch)
-        joined = any(each.needs_graph for each in methods)
-        if joined and not wanted and not self._raw_layers:
-            batch = _in_graph(batch)
+        # Without something to begin at there is no graph: methods that need none of these run forwards of their own.
+        begins = wanted or self._raw_layers or any(each.begins_graph for each in methods)
+        joined = bool(begins) and any(each.needs_graph for each in methods)
         recorder, unfolder = self._recorder(batch, wanted)
         with ExitStack() as stack:
             stack.enter_context(torch.enable_grad() if joined else torch.no_grad())
@@ -129,6 +129,7 @@ class Explaining:
                 for method in methods:
                     around.enter_context(method.watching(self.network, self._placement, batch))
                 answers = self._answer(batch, recorder if joined else None, FLOOR if self._of_raw else None)
+            self._kind_known = answers.kind
             final = self._quietly(image, None) if self._of_raw else answers
             scene = self._scene(image, answers, final, recorder, batch, joined)
             chosen = [each for spec in self.specs for each in choose(spec, scene)]
@@ -183,9 +184,7 @@ class Explaining:
     @property
     def fuse(self) -> str:
         """How heats become one."""
-        if self._fuse is None and self._chosen_layers:
-            return BEST[self._kind_known or ''].fuse
-        return self._fuse or 'mean'
+        return self._fuse or BEST[self._kind_known or ''].fuse
 
     def _layers_for(self, methods: Sequence[Explainer], batch: Batch) -> list[Target]:
         """The layers that the methods work on."""
@@ -263,11 +262,6 @@ def explainer_of(method: str | Explainer, arguments: Mapping[str, Mapping[str, A
         return kind(**(arguments or {}).get(method, {}))
     except TypeError as error:
         raise OptionError(f'the method {method}: {error}') from error
-
-
-def _in_graph(batch: Batch) -> Batch:
-    """With the input in the graph, where nothing that is kept begins one. A model may write into its copy."""
-    return replace(batch, inputs=batch.inputs.detach().requires_grad_().clone())
 
 
 def _bare(chosen: Chosen) -> Chosen:

@@ -52,8 +52,8 @@ def test_by_default_each_box_is_lit_up_by_itself(boxes: Explained) -> None:
         mask = inside(each.heat, each.box)
         energy.append(each.heat[mask].sum() / each.heat.sum())
         points.append(mask.flat[each.heat.argmax()])
-    assert np.mean(energy) > 0.7
-    assert np.mean(points) > 0.95
+    assert np.mean(energy) > 0.85
+    assert np.mean(points) > 0.9
 
 
 def test_the_trace_stands_in_the_headline(boxes: Explained) -> None:

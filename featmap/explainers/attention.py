@@ -49,6 +49,7 @@ class Attention(AskingExplainer):
 
     name = 'attention'
     group = 'attention'
+    begins_graph = True
 
     def __init__(self, levels: str = 'sum') -> None:
         if levels not in _LEVELS:

@@ -67,6 +67,7 @@ class Explainer(ABC):  # noqa: B024 each kind has another question to answer
         class_agnostic: Whether it shows the same whatever is explained.
         takes_layers: Whether it works on layers, and not on the network input alone.
         needs_graph: Whether what is explained has to have gradients.
+        begins_graph: Whether what it enters around the forward is where the graph may begin.
     """
 
     name: ClassVar[str] = ''
@@ -74,6 +75,7 @@ class Explainer(ABC):  # noqa: B024 each kind has another question to answer
     class_agnostic: ClassVar[bool] = False
     takes_layers: ClassVar[bool] = False
     needs_graph: ClassVar[bool] = True
+    begins_graph: ClassVar[bool] = False
 
     def watching(self, network: AnyModel, placement: Placement, batch: Batch) -> AbstractContextManager[Any]:
         """Entered around the forward that targets are chosen from; nothing by default."""

@@ -29,6 +29,7 @@ class GenericAttention(AskingExplainer):
 
     name = 'generic_attention'
     group = 'attention'
+    begins_graph = True
 
     def __init__(self) -> None:
         self._tape: AttentionTape | None = None

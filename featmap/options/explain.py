@@ -122,8 +122,8 @@ class Explain:
     )  # fmt: skip
     fuse: str | None = option(
         None, one_of('F', *FUSIONS),
-        'how the maps of several `--target-layers`, each with a maximum of 1, become one: `mean`, `max`, `product`; '
-        '`none` draws each', '`mean`; without `--target-layers` what measured best', rules=(_EXPLAINED,),
+        'how the maps of several layers, each with a maximum of 1, become one: `mean`, `max`, `product`; `none` draws '
+        'each', 'what measured best', rules=(_EXPLAINED,),
     )  # fmt: skip
     zoom: bool = option(False, FLAG, 'a further panel, zoomed onto the box', rules=(_EXPLAINED,))
     faithfulness: bool = option(
