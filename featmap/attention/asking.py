@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from featmap.attention.sampled import is_deformable
 from featmap.layers import Target
 from featmap.wording import option as written
 
@@ -59,6 +60,9 @@ def handed_out(model: nn.Module, targets: Sequence[Target], asked: bool) -> Iter
 
 def hint(target: Target, reason: str) -> str:
     """What to add to why a target puts out no map, where it could hand out attention weights; else nothing."""
+    if is_deformable(target.module):
+        how = f'{written("explain", "box:0")} and {written("method", ["attention"])}'
+        return f'; {how} draw where object queries sample'
     could = isinstance(target.module, nn.MultiheadAttention) or _is_of_transformers(target.module)
     return f'; {written("query")} X,Y draws its attention weights' if could and 'attention' not in reason else ''
 

@@ -6,11 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from featmap.attention.asking import hint
 from featmap.attention.keys import Keys
 from featmap.attention.sampled import is_deformable
 from featmap.attention.splat import splat
 from featmap.attention.tape import AttentionTape
 from featmap.errors import LayerError
+from featmap.layers import Target
 from featmap.models.openmmlab.mmcv_ops import ensure_ops
 from tests.conftest import hooks
 
@@ -122,6 +124,12 @@ def test_padding_is_left_out_of_what_it_reads():
 def test_a_module_that_samples_otherwise_is_refused_by_name():
     with pytest.raises(LayerError, match=r'Deformable\) samples otherwise than deformable attention does: .* by 1 of'):
         taken(Deformable(mistake=1.0), torch.full((1, 1, 2, 2), 0.5))
+
+
+def test_a_refusal_of_its_features_says_how_to_draw_its_samples():
+    assert hint(Target('cross_attn', Deformable()), 'no map') == (
+        "; explain='box:0' and method=['attention'] draw where object queries sample"
+    )
 
 
 def test_mmcvs_module_in_pure_pytorch():
