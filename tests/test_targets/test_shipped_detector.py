@@ -18,9 +18,9 @@ from tests.conftest import CHECKPOINT, CONFIG, IMAGE, hooks
 class Shipped:
     """The detector, the demo image, and the scenes of one forward each."""
 
-    def __init__(self) -> None:
+    def __init__(self, left: int = 0) -> None:
         self.detector = Detector(CONFIG, CHECKPOINT, 'cpu')
-        self.image = np.asarray(Image.open(IMAGE).convert('RGB'))
+        self.image = np.ascontiguousarray(np.asarray(Image.open(IMAGE).convert('RGB'))[:, left:])
         self.layers = self.detector.raw_layers()
         with torch.no_grad():
             self.raw_answers = self.detector.respond(self.detector.prepare([self.image]), raw=1e-3)[0]
@@ -198,3 +198,17 @@ def test_an_object_that_is_found_and_one_below_the_threshold(shipped: Shipped, r
     assert missed.score == pytest.approx(float(raw.scores[weak]), abs=1e-4)
     assert f'score {missed.score:.3g} < 0.3' in missed.notes
     assert missed.trace is not None
+
+
+def test_a_side_that_the_edge_of_the_image_holds() -> None:
+    cut = Shipped(left=100)  # through the lighthouse
+    found = cut.choose(explain='class:lighthouse')[0]
+    assert found.box[0] == 0
+    asked = f'box:{found.index}'
+    with pytest.raises(
+        TargetError, match=f'the left side of box {found.index} lies on the edge of the image, where the'
+    ):
+        cut.choose(explain=asked, part='left')
+    whole = cut.choose(explain=asked, part='all')[0]
+    assert [part.part for part in whole.parts] == ['score', 'top', 'right', 'bottom']
+    assert whole.notes == ('without left, on the edge of the image',)

@@ -232,7 +232,7 @@ def check_traces(network: Any, image: np.ndarray) -> None:
         parts = {'class': 0.0, 'objectness': 0.0}
         for part in parts:
             with contextlib.suppress(TargetError):
-                parts[part] = float(choose(parse_target(f'box:{rank}', part), scene)[0].scalar.exp())
+                parts[part] = float(choose(parse_target(f'box:{rank}', part), scene)[0].scalar.detach().exp())
         whole = parts['class'] * (parts['objectness'] or 1)
         assert min(abs(chosen.score - each) for each in (whole, whole**0.5)) < 1e-4
         if trace.kind == 'dense':
