@@ -205,7 +205,10 @@ class _Drawing:
             return
         missing = [] if options.explain.method else [written('method')]
         missing += [] if options.what.target_layers else [written('target_layers')]
-        used = dict.fromkeys(f'{each.method} on {", ".join(each.layers)}' for each in result.explanations)
+        used = dict.fromkeys(
+            f'{each.method} on {", ".join(each.layers)}' + (f' ({each.fuse})' if len(each.layers) > 1 else '')
+            for each in result.explanations
+        )
         tell(self.notes, f'featmap: no {" and ".join(missing)}: {"; ".join(used)}')
 
     def _tell_truth(self) -> None:

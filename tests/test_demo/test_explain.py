@@ -84,10 +84,14 @@ def test_everything_that_a_run_can_write(run):
     )  # fmt: skip
     assert done.status == 0, done.err
     assert done.out.split() == ['f.svg', 'm.npz', 'o/demo.jpg']
-    assert 'no --method and --target-layers: layercam on backbone.stage2' in done.err
+    assert (
+        'no --method and --target-layers: layercam on backbone.stage1, backbone.stage2, backbone.stage3 (product)'
+        in (done.err)
+    )
     entry = json.loads(Path('m.npz.json').read_text(encoding='utf-8'))['explanations'][0]
     assert entry['label'].startswith('box 1 · ')
-    assert (entry['method'], entry['layers'], entry['raw']['kind']) == ('layercam', ['backbone.stage2'], 'dense')
+    assert (entry['method'], entry['fuse'], entry['raw']['kind']) == ('layercam', 'product', 'dense')
+    assert entry['layers'] == ['backbone.stage1', 'backbone.stage2', 'backbone.stage3']
     again = load_maps('m.npz').draw(IMAGE)
     assert [panel.label.partition(' · ')[0] for panel in again.panels] == [
         'demo.jpg',
@@ -99,7 +103,8 @@ def test_everything_that_a_run_can_write(run):
 
 
 def test_panels_go_to_files_of_their_own(run, tmp_path):
-    done = run(*DETECTOR, '--explain', 'box:2', '--method', 'odam', '--split', '--out-dir', 'o', '--panel-size', 64)
+    options = ('--method', 'odam', '--target-layers', 'backbone.stage2', '--split', '--out-dir', 'o')
+    done = run(*DETECTOR, '--explain', 'box:2', *options, '--panel-size', 64)
     assert done.status == 0, done.err
     assert files_under(tmp_path) == [
         'o/demo.box2.odam.backbone.stage2.map.png', 'o/demo.original.png', 'o/demo.panels.json',
