@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 _DETACHING = (torch.Tensor.detach, torch.detach, torch.Tensor.__deepcopy__)
@@ -49,6 +50,34 @@ def sigmoid(x: Tensor) -> Tensor:
     return found
 
 
+class _Softmax(torch.autograd.Function):
+    """A softmax whose best class keeps its gradient.
+
+    That is y·(g − Σ g·y), in which a probability that is next to 1 cancels itself: it is summed up of the others here.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dim: int) -> Tensor:
+        result = x.softmax(dim)
+        ctx.save_for_backward(result)
+        ctx.dim = dim
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (result,), dim, slope = ctx.saved_tensors, ctx.dim, gradients[0]
+        best = result == result.amax(dim, keepdim=True)
+        others = result.masked_fill(best, 0)
+        alone = best.sum(dim, keepdim=True) == 1
+        rest = torch.where(best & alone, others.sum(dim, keepdim=True), 1 - result)
+        weighted = result * slope
+        cross = torch.where(
+            best & alone, (others * slope).sum(dim, keepdim=True), weighted.sum(dim, keepdim=True) - weighted
+        )
+        return result * (slope * rest - cross), None
+
+
+_SOFTMAX = (torch.softmax, torch.Tensor.softmax, functional.softmax)
 _EXACT = {
     torch.sigmoid: _Sigmoid, torch.Tensor.sigmoid: _Sigmoid, torch.exp: _Exp, torch.Tensor.exp: _Exp,
 }  # fmt: skip
@@ -58,8 +87,8 @@ class _Joined(TorchFunctionMode):
     """Keeps what is computed inside joined to the graph, whatever detaches it or writes into one of several views.
 
     A head detaches its outputs before it decodes them, for nobody needed a gradient there. And PyTorch lets nobody
-    write into the outputs of ``unbind``, ``split`` and the like, which share their memory. Two functions get gradients
-    that hold where the own ones are lost in rounding, see :class:`_Sigmoid` and :class:`_Exp`.
+    write into the outputs of ``unbind``, ``split`` and the like, which share their memory. What is lost of gradients in
+    rounding is kept, see :class:`_Sigmoid`, :class:`_Softmax` and :class:`_Exp`.
     """
 
     def __torch_function__(
@@ -69,6 +98,11 @@ class _Joined(TorchFunctionMode):
             return args[0].clone()
         if func in _EXACT and not kwargs and args[0].is_floating_point():
             return _EXACT[func].apply(args[0])  # type: ignore[no-untyped-call]
+        if func in _SOFTMAX:
+            named = dict(kwargs or {})
+            dim = named.get('dim', args[1] if len(args) > 1 else None)
+            if isinstance(dim, int) and named.get('dtype') is None and args and args[0].is_floating_point():
+                return _Softmax.apply(args[0], dim)  # type: ignore[no-untyped-call]
         result = func(*args, **(kwargs or {}))
         if type(result) in (tuple, list) and any(isinstance(each, Tensor) and each._is_view() for each in result):
             return type(result)(each.clone() if isinstance(each, Tensor) else each for each in result)

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from featmap.models.differentiable import joined
 
@@ -42,3 +43,24 @@ def test_elsewhere_they_are_what_they_were() -> None:
     with joined(head, 'predict_by_feat'):
         score, width = head.predict_by_feat(x)
     assert torch.autograd.grad(width, x)[0].tolist() == [0, pytest.approx(exponential)]
+
+
+class Chooser(nn.Module):
+    """A head that chooses one of some classes."""
+
+    def predict_by_feat(self, x: torch.Tensor) -> torch.Tensor:
+        return functional.softmax(x, dim=-1)
+
+
+@pytest.mark.parametrize('logits', [[25.0, 0.0, 1.0], [0.5, 2.0, 1.0], [1.0, 1.0, 0.0], [0.0, 30.0, 30.0]])
+@pytest.mark.parametrize('place', [0, 1, 2])
+def test_a_class_that_is_next_to_certain_keeps_its_gradient(logits: list[float], place: int) -> None:
+    x = torch.tensor([logits], requires_grad=True)
+    head = Chooser()
+    with joined(head, 'predict_by_feat'):
+        found = head.predict_by_feat(x)
+    gradient = torch.autograd.grad(found[0, place].log(), x)[0][0]
+    true = torch.tensor([logits], dtype=torch.float64, requires_grad=True)
+    expected = torch.autograd.grad(true.softmax(-1)[0, place].log(), true)[0][0]
+    torch.testing.assert_close(gradient.double(), expected, rtol=1e-5, atol=1e-13)
+    assert logits != [25.0, 0.0, 1.0] or place or 0 < float(gradient[0]) < 1e-9
