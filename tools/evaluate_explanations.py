@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from explanation_tables.maps import MapSpec
 from explanation_tables.measuring import Measurer
-from explanation_tables.pictures import Picture, coco, scenes, singles
+from explanation_tables.pictures import Picture, coco, regions, scenes, singles
 from explanation_tables.records import Records, read_records
 from explanation_tables.tables import insert, markdown
 
@@ -39,7 +39,8 @@ DEMO = {
     'scenes': ('configs/demo/yolov5_n_demo.py', 'demo/yolov5_n_demo.pth', 'boxes', {}),
     'singles': ('demo/classifier.py:classifier', 'demo/classifier.pth', 'top', {'preprocess': 'preprocess'}),
 }
-"""For each set of scenes the shipped model, its weights, what is explained, and further options."""
+"""For a set of scenes the shipped model, its weights, what is explained, and further options."""
+SETS = {'scenes': scenes, 'singles': singles, 'regions': regions}
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -51,6 +52,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('config', nargs='?', help='model, as featmap takes it (default: the shipped one for the set)')
     parser.add_argument('checkpoint', nargs='?', help='its weights')
+    parser.add_argument('--preprocess', help='as featmap takes it')
     what = parser.add_argument_group('what is measured')
     what.add_argument(
         '--maps', nargs='+', default=[], metavar='MAP', help='METHOD, METHOD@LAYER or METHOD@LAYER,LAYER:FUSION'
@@ -62,7 +64,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     what.add_argument('--score-thr', type=float, default=0.3, help='detections from here up')
     what.add_argument('--arguments', type=json.loads, default={}, metavar='JSON', help='\'{"drise": {"masks": 2000}}\'')
     images = parser.add_argument_group('images')
-    images.add_argument('--set', choices=sorted(DEMO), default='scenes', help='held-out scenes of the demo')
+    images.add_argument('--set', choices=list(SETS), default='scenes', help='held-out scenes of the demo')
     images.add_argument('--ann-file', type=Path, help='a COCO file whose images are taken instead')
     images.add_argument('--images', type=Path, help='where these are (default: beside it)')
     images.add_argument('--count', type=int, default=100, help='how many')
@@ -88,6 +90,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.images is not None and args.ann_file is None:
         parser.error('--images goes with --ann-file')
+    if args.config is None and args.set not in DEMO:
+        parser.error(f'--set {args.set} needs a model: see tools/explained_segmentor.py')
     if not args.table and not (args.maps or args.methods):
         parser.error('nothing to measure: --maps, or --methods and --layers')
     return args
@@ -102,10 +106,14 @@ def specs(args: argparse.Namespace) -> list[MapSpec]:
 
 def open_model(args: argparse.Namespace, half: bool) -> AnyModel:
     """The model, as featmap opens it."""
-    config, checkpoint, _, options = DEMO[args.set] if args.config is None else (args.config, args.checkpoint, '', {})
-    if args.config is None:
-        config, checkpoint = str(ROOT / config), str(ROOT / checkpoint)
+    config, checkpoint = args.config, args.checkpoint
+    options: dict[str, Any] = {}
+    if config is None:
+        shipped, weights, _, options = DEMO[args.set]
+        config, checkpoint = str(ROOT / shipped), str(ROOT / weights)
     given: dict[str, Any] = {'score_thr': args.score_thr, 'amp': half, **options}
+    if args.preprocess:
+        given['preprocess'] = args.preprocess
     if args.device:
         given['device'] = args.device
     run = Run.of(given).check(config=False)
@@ -119,7 +127,7 @@ def pictures(args: argparse.Namespace) -> Iterator[Picture]:
     """The images that are asked for."""
     if args.ann_file is not None:
         return coco(args.ann_file, args.images or args.ann_file.parent, args.count)
-    return (scenes if args.set == 'scenes' else singles)(args.count, args.first_seed)
+    return SETS[args.set](args.count, args.first_seed)
 
 
 def measure(args: argparse.Namespace) -> None:
@@ -127,7 +135,7 @@ def measure(args: argparse.Namespace) -> None:
     protocol = Protocol(args.areas, args.steps, tuple(args.baselines), args.seed)
     network = open_model(args, half=False)
     asked = open_model(args, half=True) if args.half else network
-    explain = args.explain or (DEMO[args.set][2] if args.ann_file is None else 'boxes')
+    explain = args.explain or (DEMO[args.set][2] if args.ann_file is None and args.set in DEMO else 'boxes')
     provenance = network.provenance
     head = {
         'protocol': protocol.name,

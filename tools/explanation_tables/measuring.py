@@ -12,13 +12,14 @@ import numpy as np
 from explanation_tables.maps import MapSpec, by_target
 from explanation_tables.pictures import Picture
 from explanation_tables.records import Record, Records
+from featmap.errors import TargetError
 from featmap.explaining import Explained, Explaining, explainer_of
 from featmap.faithfulness import CONTROLS, Figures, Protocol, assess, inside, localised
 from featmap.faithfulness.assessing import foreign
 from featmap.faithfulness.controls import box_map, gaussian_map, random_map
 from featmap.faithfulness.localisation import box_mask
 from featmap.models.protocol import AnyModel
-from featmap.targets import Chosen, TargetSpec
+from featmap.targets import Chosen, TargetSpec, parse_target
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,14 @@ class Measurer:
             if found is not None and not len(found[0]):
                 print(f'{picture.name}: nothing is found above {self.network.score_thr:g}', flush=True)
                 return []
-        explained, heats = self._heats(image, box, missing)
+        spec = parse_target(picture.explain) if picture.explain else self.spec
+        try:
+            explained, heats = self._heats(image, spec, None if picture.explain else box, missing)
+        except TargetError as error:
+            if not picture.explain:
+                raise
+            print(f'{picture.name}: {error}', flush=True)  # the class is predicted nowhere
+            return []
         chosen = explained.chosen
         picked = self._picked(picture.name, len(chosen))
         boxes = None if explained.detections is None else explained.detections.boxes
@@ -87,7 +95,7 @@ class Measurer:
         return new
 
     def _heats(
-        self, image: np.ndarray, box: np.ndarray | None, wanted: Sequence[MapSpec]
+        self, image: np.ndarray, spec: TargetSpec, box: np.ndarray | None, wanted: Sequence[MapSpec]
     ) -> tuple[Explained, list[list[np.ndarray]]]:
         """The targets, and for each of them the heat of each map."""
         own = [item for item in wanted if item.method not in CONTROLS]
@@ -108,7 +116,7 @@ class Measurer:
             joined = any(each.needs_graph for each in explainers)
             explaining = Explaining(
                 self.network if joined else self.asked_network,
-                self.spec,
+                spec,
                 explainers,
                 layers,
                 'none',

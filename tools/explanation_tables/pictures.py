@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from demo_scenes import draw_scene
+from demo_scenes import CLASSES, draw_scene
 from demo_scenes.single import draw_single
 
 from featmap.errors import SourceError
@@ -29,10 +29,12 @@ class Picture:
     Attributes:
         name: What its records go by.
         open: Gives the image, (H, W, 3) RGB uint8, and the box around its only object (4,), where that is known.
+        explain: What is explained in it; empty for what is explained in all.
     """
 
     name: str
     open: Callable[[], tuple[np.ndarray, np.ndarray | None]]
+    explain: str = ''
 
 
 def scenes(count: int, first: int = HELD_OUT) -> Iterator[Picture]:
@@ -47,6 +49,12 @@ def singles(count: int, first: int = HELD_OUT) -> Iterator[Picture]:
     for number in range(count):
         seed, size = first + number, SINGLE_SIZES[number % len(SINGLE_SIZES)]
         yield Picture(f'single {seed}', partial(_single, seed, size))
+
+
+def regions(count: int, first: int = HELD_OUT) -> Iterator[Picture]:
+    """The same scenes for segmentation: the region of the object's class is explained."""
+    for number, picture in enumerate(singles(count, first)):
+        yield replace(picture, explain=f'class:{CLASSES[(first + number) % len(CLASSES)]}')
 
 
 def coco(path: Path, folder: Path, count: int | None = None) -> Iterator[Picture]:
