@@ -144,11 +144,12 @@ def run(name: str, args: argparse.Namespace) -> dict[str, Any]:
         if not args.evaluate_only:
             write_config(cfg, folder / f'{name}.py')
             runner, seconds = train(cfg)
-            save_checkpoint(runner, checkpoint, training_record(cfg, seconds, args.seed, args.threads))
+            record = training_record(cfg, seconds, args.seed, args.threads)
+            record['parameters'] = sum(value.numel() for value in runner.model.parameters())
+            save_checkpoint(runner, checkpoint, record)
         figures = evaluate(cfg, checkpoint)
-    content = torch.load(checkpoint, weights_only=True)
-    parameters = sum(value.numel() for value in content['state_dict'].values() if value.is_floating_point())
-    return {'parameters': parameters, 'seconds': content['meta']['training']['seconds'], **figures}
+    training = torch.load(checkpoint, weights_only=True)['meta']['training']
+    return {'parameters': training['parameters'], 'seconds': training['seconds'], **figures}
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:
@@ -159,7 +160,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:
     for name, figures in results.items():
         print(
             f'{args.out / name}: mAP {figures["mAP"]:.3f}, mAP50 {figures["mAP50"]:.3f}, '
-            f'{figures["parameters"]:,} weights, trained for {figures["seconds"] / 60:.1f} minutes'
+            f'{figures["parameters"]:,} parameters, trained for {figures["seconds"] / 60:.1f} minutes'
         )
     return results
 

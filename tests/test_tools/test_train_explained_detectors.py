@@ -101,7 +101,10 @@ def test_a_run_writes_what_featmap_loads_and_states_its_figures(tmp_path):
     assert sorted(path.name for path in tmp_path.rglob('*') if path.is_file()) == ['rtmdet.pth', 'rtmdet.py']
     assert str(tmp_path) not in (folder / 'rtmdet.py').read_text(encoding='utf-8')
     content = torch.load(folder / 'rtmdet.pth', weights_only=True)
-    assert content['meta']['training']['iterations'] == 2
+    training = content['meta']['training']
+    assert training['iterations'] == 2
+    # Batch normalization's statistics and convolutions that levels share are no parameters of their own.
+    assert 2_000_000 < training['parameters'] < sum(value.numel() for value in content['state_dict'].values())
     assert {v.dtype for v in content['state_dict'].values() if v.is_floating_point()} == {torch.float16}
     # The whole config is of use, not the weights alone: default layers, pipeline, classes.
     result = FeatMapInferencer(folder / 'rtmdet.py', folder / 'rtmdet.pth')(ROOT / 'demo' / 'demo.jpg')

@@ -12,4 +12,4 @@ model = dict(
     test_cfg=dict(nms_pre=1000, score_thr=0.01, max_per_img=100),
 )
 
-training = dict(scale=192, test_scale=320, batch_size=8, scenes=1600, max_iters=800, lr=2e-3)
+training = dict(scale=192, test_scale=320, batch_size=8, scenes=1600, max_iters=1100, lr=2e-3)
