@@ -99,7 +99,7 @@ def fused_map(explanation: Explanation) -> FeatureMap:
     cut = first.geometry.visible if first.geometry.is_cropped else None
     return FeatureMap(
         values=heat[None],
-        layer=' + '.join(dict.fromkeys(item.name for item in explanation.maps)),
+        layer=_joined([item.name for item in explanation.maps]),
         shape=(1, height, width),
         stride=(1.0, 1.0),
         geometry=ImageGeometry((height, width), (height, width), crop=cut),
@@ -108,6 +108,12 @@ def fused_map(explanation: Explanation) -> FeatureMap:
         ranges=((0.0, 1.0),),
         note=first.note,
     )
+
+
+def _joined(names: Sequence[str]) -> str:
+    """Layers as a text, what they are parts of once: ``backbone.stage1 + stage2``."""
+    inside = f'{names[0].rpartition(".")[0]}.'
+    return ' + '.join(dict.fromkeys([names[0], *(name.removeprefix(inside) for name in names[1:])]))
 
 
 def label_for(shown: Shown, window: Window | None = None) -> Label:
@@ -122,7 +128,7 @@ def label_for(shown: Shown, window: Window | None = None) -> Label:
     plain = label_of(item, 0, UNIT, Norm())
     facts = plain.facts
     if item.shape[1:] == explanation.heat.shape and len(explanation.maps) > 1:  # its cells are pixels of the image
-        facts = (f'{explanation.fuse} of {len(explanation.maps)}',)
+        facts = (explanation.fuse,)
     said = ['class-agnostic'] if explanation.class_agnostic else []
     proof = [] if explanation.faithfulness is None else [explanation.faithfulness.label]
     return Label(explanation.method, (*said, item.name), (*facts, *explanation.notes), (*plain.scale, *proof))

@@ -43,9 +43,16 @@ def test_several_layers_are_one_map_on_the_pixels_of_the_image():
     item = drawn(fused)[0]
     assert (item.name, item.shape, item.stride) == ('backbone + neck', (1, *SHAPE), (1.0, 1.0))
     np.testing.assert_array_equal(item.values[0], fused.heat)
-    assert label_for(Shown('map', fused, item)) == 'layercam · backbone + neck · mean of 2 · 0 … 1'
+    assert label_for(Shown('map', fused, item)) == 'layercam · backbone + neck · mean · 0 … 1'
     alone = explanation(0)
     assert drawn(alone) == alone.maps
+
+
+def test_what_layers_are_parts_of_is_said_once():
+    stages = explanation(0, ('backbone.stage1', 'backbone.stage2', 'neck[0]'), fuse='product')
+    assert label_for(Shown('map', stages, drawn(stages)[0])) == (
+        'layercam · backbone.stage1 + stage2 + neck[0] · product · 0 … 1'
+    )
 
 
 def test_labels_tell_method_layer_scale_and_what_has_to_be_known():
