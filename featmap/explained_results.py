@@ -170,11 +170,12 @@ class Why:
         """The explanations, with how faithful they are where that is asked for."""
         if not self.run.explain.faithfulness:
             return explained.explanations
-        from featmap.faithfulness import Protocol, assess
+        from featmap.faithfulness import BASELINES, Protocol, assess
 
         groups = [[each for each in explained.explanations if each.headline == one.title] for one in explained.chosen]
         boxes = None if explained.detections is None else explained.detections.boxes
-        protocol = Protocol(seed=self.run.explain.seed)
+        asked = self.run.explain
+        protocol = Protocol(asked.areas, baselines=BASELINES, seed=asked.seed)
         heats = [[each.heat for each in group] for group in groups]
         figures = assess(explained.asked, explained.chosen, heats, boxes, protocol)
         return tuple(
