@@ -219,7 +219,8 @@ class Explains:
         """
         if target is None and not any(options.get(name) is not None for name in ASKING):
             target = 'top'
-        given = {'explain': target, 'method': method, 'target_layers': target_layers}
-        return self(  # type: ignore[operator, no-any-return]
-            images, **{name: value for name, value in given.items() if value is not None}, **options
-        )
+        given = {'method': method, 'target_layers': target_layers}
+        given = {name: value for name, value in given.items() if value is not None}
+        # What an inferencer was built to explain is not what this call asks for.
+        asked = {**dict.fromkeys(ASKING), 'explain_class': None, 'explain': target}
+        return self(images, **{**asked, **given, **options})  # type: ignore[operator, no-any-return]

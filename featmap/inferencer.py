@@ -237,8 +237,8 @@ class FeatMapInferencer(Explains):
             drawer = visualizer_of(other.options, {*self._own, *other._asked.given}, self._save_dir)
             drawer._vis_backends = self.visualizer._vis_backends
             other._drawer = drawer
-        other._complete = True
         if plan is not None:
+            other._complete = True
             return other
         mine, theirs = self.options.what, other.options.what
         alike = self._why is None and all(
@@ -251,6 +251,7 @@ class FeatMapInferencer(Explains):
             other.extractor.placement = self.extractor.placement
         norm = other._drawer.look.norm
         other._learning = self._learning.shared(other.extractor, norm) if alike else Learning(other.extractor, norm)
+        other._complete = True
         return other
 
     def learn(

@@ -56,6 +56,26 @@ def test_calls_share_the_model_and_leave_feature_maps_as_they_were(vis):
     assert 'why top>' in repr(vis.with_options(explain='top'))
 
 
+def test_an_inferencer_that_explains_answers_other_calls_too():
+    why = FeatMapInferencer(CONFIG, CHECKPOINT, device='cpu', explain='box:1', panel_size=64)
+    assert why(IMAGE).explanations[0].index == 1
+    assert 'why box:1>' in repr(why)
+    assert why.targets == []
+    missed = why.explain(IMAGE, explain_box=(60, 150, 215, 505), explain_class='lighthouse', score_thr=0.95)
+    assert missed.explanations[0].notes[-1] == 'score 0.908 < 0.95'
+    maps = why(IMAGE, explain=None, target_layers='neck')
+    assert [item.name for item in maps.maps] == ['neck[0]', 'neck[1]', 'neck[2]']
+    assert len(why.explain([IMAGE, IMAGE], 'top')) == 2
+
+
+def test_vis_backends_get_each_page(run, tmp_path):
+    done = run(
+        *DETECTOR, '--explain', 'box:0', '--vis-backends', 'LocalVisBackend', '--out-dir', 'o', '--panel-size', 64
+    )
+    assert done.status == 0, done.err
+    assert files_under(tmp_path) == ['o/demo.png', 'o/vis_data/vis_image/demo_0.png']
+
+
 def test_what_is_known_of_the_model_is_not_asked_again(monkeypatch):
     asked = []
     choose = featmap.explaining.choose_layers
