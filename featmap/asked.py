@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import cv2
@@ -34,6 +33,7 @@ class Asked:
         batch: The image as the network's input.
         seed: Of whatever is drawn by lot.
         batch_size: How many forms of the image go through the network at a time.
+        extra_tokens: How many tokens stand before the cells, where the model is not to be asked.
     """
 
     network: AnyModel
@@ -41,6 +41,8 @@ class Asked:
     batch: Batch = field(repr=False)
     seed: int = 0
     batch_size: int = 8
+    extra_tokens: int | None = None
+    _baselines: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def geometry(self) -> ImageGeometry:
@@ -84,29 +86,15 @@ class Asked:
         """
         if kind not in BASELINES:
             raise OptionError(f'no baseline is called {kind!r}: expected one of {", ".join(BASELINES)}')
+        if kind not in self._baselines:
+            self._baselines[kind] = self.network.prepare([_plain(self.image, kind)]).inputs[0]
         return self._baselines[kind]
 
-    @cached_property
-    def _baselines(self) -> _Baselines:
-        return _Baselines(self)
 
-
-class _Baselines(dict):  # type: ignore[type-arg]
-    """Made when they are first asked for."""
-
-    def __init__(self, asked: Asked) -> None:
-        super().__init__()
-        self._asked = asked
-
-    def __missing__(self, kind: str) -> Tensor:
-        image = self._asked.image
-        if kind == 'blur':
-            plain = blurred(image)
-        else:
-            colour = 0 if kind == 'black' else image.reshape(-1, 3).mean(axis=0).round().astype(np.uint8)
-            plain = np.full_like(image, colour)
-        self[kind] = self._asked.network.prepare([plain]).inputs[0]
-        return self[kind]
+def _plain(image: np.ndarray, kind: str) -> np.ndarray:
+    if kind == 'blur':
+        return blurred(image)
+    return np.full_like(image, 0 if kind == 'black' else image.reshape(-1, 3).mean(axis=0).round().astype(np.uint8))
 
 
 def blurred(image: np.ndarray) -> np.ndarray:

@@ -68,7 +68,7 @@ class Explaining:
         like: Explains the same model: what it has found out of it is not asked again.
 
     Raises:
-        OptionError: for a method or a fusion that does not exist.
+        OptionError: for a method or a fusion that does not exist, or a method that cannot explain what is asked.
         LayerError: for layers that do not.
     """
 
@@ -100,6 +100,7 @@ class Explaining:
         self.extra_tokens = extra_tokens
         self._arguments = dict(arguments or {})
         self._methods = tuple(explainer_of(each, self._arguments) for each in methods)
+        self._check_parts()
         self._layers = resolve(network.model, layers) if layers else []
         shared = like is not None and like.network is network and like.extra_tokens == extra_tokens
         self._placement: Placement = placement or (like._placement if like and shared else Placement(network.model))
@@ -108,6 +109,7 @@ class Explaining:
         self._kind_known = 'boxes' if self._raw_layers else None
         self._chosen_layers: list[Target] = []
 
+    @torch.inference_mode(False)  # in which nobody could turn gradients on
     def __call__(self, image: np.ndarray) -> Explained:
         """Explain the targets of one (H, W, 3) RGB uint8 image.
 
@@ -115,7 +117,7 @@ class Explaining:
             FeatMapError: the one of :mod:`featmap.errors` that says what is wrong.
         """
         batch = self.network.prepare([image])
-        unspoilt = replace(batch, inputs=batch.inputs.clone())  # the forward may write into its input
+        unspoilt = batch.repeated(batch.inputs.clone())  # the forward writes into what it is given, such as its graph
         methods = self._methods or (explainer_of(BEST[self._kind(batch)].method, self._arguments),)
         wanted = self._layers_for(methods, batch)
         # Without something to begin at there is no graph: methods that need none of these run forwards of their own.
@@ -133,7 +135,7 @@ class Explaining:
             final = self._quietly(image, None) if self._of_raw else answers
             scene = self._scene(image, answers, final, recorder, batch, joined)
             chosen = [each for spec in self.specs for each in choose(spec, scene)]
-            asked = Asked(self.network, image, unspoilt, self.seed, self.batch_size)
+            asked = Asked(self.network, image, unspoilt, self.seed, self.batch_size, self.extra_tokens)
             found = list(self._explained(chosen, methods, wanted, recorder, unfolder, asked))
             recorder.clear()
         return Explained(tuple(found), final.detections, batch.geometries[0], tuple(map(_bare, chosen)), asked)
@@ -180,6 +182,15 @@ class Explaining:
             with torch.no_grad():
                 self._kind_known = self._answer(batch.repeated(batch.inputs[:1].clone()), None, None).kind
         return self._kind_known
+
+    def _check_parts(self) -> None:
+        part = next((spec.part for spec in self.specs if spec.part != 'score'), None)
+        blind = next((each.name for each in self._methods if not each.takes_parts), None)
+        if part is not None and blind is not None:
+            raise OptionError(
+                f'{written("explain_part", part)}: the method {blind} asks for the score, whatever the part is; '
+                f'{written("method", ["layercam"])} explains a part by its gradient'
+            )
 
     @property
     def fuse(self) -> str:

@@ -161,3 +161,14 @@ def test_what_gives_no_classes_has_no_cam() -> None:
     asked = asked_of(Net(), network=Plain)
     with pytest.raises(LayerError, match=r'Net gives no classes of a whole image; .*layercam'):
         CAM().explain(asked, [Chosen(torch.zeros(()), 'box 0')])
+
+
+def test_a_net_that_writes_into_its_input_is_asked_about_the_same_image_again() -> None:
+    class Darkening(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x.mul_(0.5))
+
+    asked = asked_of(Darkening())
+    before = asked.inputs.clone()
+    CAM().explain(asked, [Chosen(torch.zeros(()), 'class 1', again=lambda answers: answers.logits[1])])
+    assert torch.equal(asked.inputs, before)

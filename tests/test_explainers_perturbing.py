@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from featmap.errors import OptionError
-from featmap.explainers import DRise, Occlusion
+from featmap.errors import LayerError, OptionError
+from featmap.explainers import AblationCAM, DRise, Occlusion, ScoreCAM
 from featmap.geometry import Cells
+from featmap.layers import resolve
 from tests.explainer_helpers import asked_of, output
 from tests.test_perturbing.test_masks import b_spline
 
@@ -149,3 +150,26 @@ def _checked() -> np.ndarray:
 def test_arguments_of_occlusion_that_make_no_sense(wrong):
     with pytest.raises(OptionError, match='expected 1 or more'):
         Occlusion(**wrong)
+
+
+class Tokens(nn.Module):
+    """A class token, and a token for each patch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 2, 8, 8)
+        self.begin = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        cells = self.patches(x).flatten(2).transpose(1, 2)
+        return self.begin(torch.cat([cells[:, :1] * 0, cells], dim=1)).sum(dim=(1, 2))
+
+
+@pytest.mark.parametrize('method', [AblationCAM(), ScoreCAM()])
+def test_how_many_tokens_stand_before_the_cells_reaches_what_asks_about_channels(method):
+    module = Tokens()
+    asked, layers = asked_of(module, WHITE), resolve(module, ['begin'])
+    (heat,) = method.explain(replace(asked, extra_tokens=1), [output()], layers)[0]
+    assert heat.values.shape == (4, 4)
+    with pytest.raises(LayerError, match='extra_tokens'):
+        method.explain(replace(asked, extra_tokens=2), [output()], layers)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from featmap.errors import FeatMapError, LayerError, OptionError
@@ -151,3 +152,22 @@ def test_several_targets_of_one_forward(detector: Detector, image: np.ndarray) -
     assert len(forwards) == 1
     with pytest.raises(OptionError, match='one after the other'):
         Explaining(detector, [parse_target('top'), parse_target(box='1,1,9,9')])
+
+
+def test_what_else_can_be_asked_keeps_no_graph_alive(detector: Detector, image: np.ndarray) -> None:
+    found = Explaining(detector, parse_target('box:0'), ['layercam'], ['backbone.stage2'])(image)
+    # Heads write what they predict, and its graph with it, into the data samples that they are given.
+    assert 'pred_instances' not in found.asked.batch.data_samples[0]
+
+
+def test_where_a_caller_runs_inference_alone(detector: Detector, image: np.ndarray) -> None:
+    explain = Explaining(detector, parse_target('box:0'), ['layercam'], ['backbone.stage2'])
+    with torch.inference_mode():
+        found = explain(image)
+    np.testing.assert_array_equal(found.explanations[0].heat, explain(image).explanations[0].heat)
+
+
+@pytest.mark.parametrize('method', ['drise', 'occlusion', 'scorecam', 'ablationcam', 'attention'])
+def test_a_side_is_not_explained_by_what_asks_for_the_score(detector: Detector, method: str) -> None:
+    with pytest.raises(OptionError, match=f'left.*: the method {method} asks for the score.*layercam'):
+        Explaining(detector, parse_target('box:0', 'left'), ['layercam', method])

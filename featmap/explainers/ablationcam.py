@@ -26,6 +26,7 @@ class AblationCAM(AskingExplainer):
     group = 'perturbation'
     takes_layers = True
     needs_graph = False
+    takes_parts = False
 
     def explain(self, asked: Asked, chosen: Sequence[Chosen], layers: Sequence[Target] = ()) -> list[list[Heat]]:
         """For each target a heat on each map of the layers."""

@@ -50,6 +50,7 @@ class Attention(AskingExplainer):
     name = 'attention'
     group = 'attention'
     begins_graph = True
+    takes_parts = False
 
     def __init__(self, levels: str = 'sum') -> None:
         if levels not in _LEVELS:

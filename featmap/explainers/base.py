@@ -68,6 +68,7 @@ class Explainer(ABC):  # noqa: B024 each kind has another question to answer
         takes_layers: Whether it works on layers, and not on the network input alone.
         needs_graph: Whether what is explained has to have gradients.
         begins_graph: Whether what it enters around the forward is where the graph may begin.
+        takes_parts: Whether it tells the parts of a detection apart, such as its sides; else it explains the score.
     """
 
     name: ClassVar[str] = ''
@@ -76,6 +77,7 @@ class Explainer(ABC):  # noqa: B024 each kind has another question to answer
     takes_layers: ClassVar[bool] = False
     needs_graph: ClassVar[bool] = True
     begins_graph: ClassVar[bool] = False
+    takes_parts: ClassVar[bool] = True
 
     def watching(self, network: AnyModel, placement: Placement, batch: Batch) -> AbstractContextManager[Any]:
         """Entered around the forward that targets are chosen from; nothing by default."""

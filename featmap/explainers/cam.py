@@ -169,7 +169,8 @@ def find_head(asked: Asked) -> Head:
     model = asked.network.model
     watch = _Watch(model)
     with torch.no_grad():
-        answers = asked.network.respond(asked.batch, watch)
+        batch = asked.batch.repeated(asked.batch.inputs[:1].clone())  # the forward may write into it
+        answers = asked.network.respond(batch, watch)
     logits = answers[0].logits if answers and answers[0].kind == 'classes' else None
     if answers is None or logits is None:
         raise LayerError(

@@ -39,6 +39,7 @@ class DRise(AskingExplainer):
     name = 'drise'
     group = 'perturbation'
     needs_graph = False
+    takes_parts = False
 
     def __init__(
         self,

@@ -58,6 +58,7 @@ class LayerMaps:
         if not layers:
             raise OptionError(f'{method} works on the channels of layers: name at least one')
         self._shape = asked.batch.input_shape
+        self._extra_tokens = asked.extra_tokens
         self._inputs = asked.batch.inputs[:1]
         self._placement = Placement(asked.network.model)
         self._found: list[LayerMap] = []
@@ -116,7 +117,7 @@ class LayerMaps:
 
     def _maps(self, target: Target, output: Any, batch: int) -> list[Map]:
         layouts = self._placement.layouts_of(target)
-        return maps_of(output, self._shape, batch, target.path, target.name, layouts)
+        return maps_of(output, self._shape, batch, target.path, target.name, layouts, self._extra_tokens)
 
 
 def _memory(tensor: Tensor) -> int:

@@ -30,6 +30,7 @@ class Occlusion(AskingExplainer):
     name = 'occlusion'
     group = 'perturbation'
     needs_graph = False
+    takes_parts = False
 
     def __init__(self, cells: int = 24, size: int = 2, baseline: str = 'blur') -> None:
         if cells < 1 or size < 1:

@@ -32,6 +32,7 @@ class ScoreCAM(AskingExplainer):
     group = 'perturbation'
     takes_layers = True
     needs_graph = False
+    takes_parts = False
 
     def __init__(self, baseline: str = 'black') -> None:
         self.baseline = baseline

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+_CHECKPOINTED = ('with_cp', 'grad_checkpointing', 'gradient_checkpointing')
+"""What says that parts of a module are run again in the backward: of OpenMMLab's, timm's, transformers' modules."""
 _DETACHING = (torch.Tensor.detach, torch.detach, torch.Tensor.__deepcopy__)
 
 
@@ -123,6 +125,24 @@ def frozen(module: nn.Module) -> Iterator[None]:
     finally:
         for each in learning:
             each.requires_grad_(True)
+
+
+@contextmanager
+def kept_whole(module: nn.Module) -> Iterator[None]:
+    """Inside, no part throws away what it computed, to run again in the backward: hooks would see it twice.
+
+    That is for training, and PyTorch refuses gradients of anything but parameters through it. Nothing changes where
+    gradients are off.
+    """
+    parts = module.modules() if torch.is_grad_enabled() else ()
+    asked = [(vars(part), name) for part in parts for name in _CHECKPOINTED if vars(part).get(name) is True]
+    try:
+        for attributes, name in asked:
+            attributes[name] = False
+        yield
+    finally:
+        for attributes, name in asked:
+            attributes[name] = True
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from featmap.errors import ConfigError, FeatMapError
 from featmap.geometry import ImageGeometry
 from featmap.meaning import Meanings
 from featmap.models.checkpoint import WeightReport
-from featmap.models.differentiable import frozen
+from featmap.models.differentiable import frozen, kept_whole
 from featmap.models.modes import evaluating, uncompiled
 from featmap.structures import Detections
 
@@ -144,7 +144,7 @@ class AnyModel(ABC):
         Raises:
             ConfigError: where the model's answers are not joined to what they come from.
         """
-        with frozen(self.model):
+        with frozen(self.model), kept_whole(self.model):
             return self._run(partial(self._respond, raw=raw), batch, recorder)
 
     def _respond(self, batch: Batch, raw: float | None) -> tuple[Answers, ...]:

@@ -44,7 +44,7 @@ def raw_layers(model: nn.Module, count: int, classes: Sequence[str] = ()) -> lis
             and not any(name.startswith(f'{each.name}.') for each in boxes)
         ):
             boxes.append(RawLayer(name, part, 'query', LayerMeaning(Meaning('box'))))
-    return found + boxes
+    return found + boxes if boxes else []  # else it is a classifier's
 
 
 def _scores(numbers: int, count: int, classes: Sequence[str]) -> Meaning:

@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
-from featmap.models.differentiable import joined
+from featmap.gradients import GradientRecorder
+from featmap.models.differentiable import joined, kept_whole
 
 
 class Decoder(nn.Module):
@@ -64,3 +66,30 @@ def test_a_class_that_is_next_to_certain_keeps_its_gradient(logits: list[float],
     expected = torch.autograd.grad(true.softmax(-1)[0, place].log(), true)[0][0]
     torch.testing.assert_close(gradient.double(), expected, rtol=1e-5, atol=1e-13)
     assert logits != [25.0, 0.0, 1.0] or place or 0 < float(gradient[0]) < 1e-9
+
+
+class Stage(nn.Module):
+    """A part that throws its own away in training, to compute it again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Tanh()
+        self.with_cp = True
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return checkpoint(self.layer, x, use_reentrant=True) if self.with_cp else self.layer(x)
+
+
+def test_nothing_is_computed_twice() -> None:
+    model = nn.Sequential(nn.Tanh(), Stage())
+    x = torch.tensor([0.3])
+    with pytest.raises(RuntimeError):  # PyTorch's own words: such parts allow no gradient of an activation
+        torch.autograd.grad(model(x.requires_grad_()), x)
+    with GradientRecorder(model, ['0', '1.layer']) as recorder, kept_whole(model):
+        value = model(x.detach())
+    slope = 1 - float(value.detach()) ** 2
+    assert [each[''].tolist() for each in recorder.gradients(value)] == [[pytest.approx(slope)], [1]]
+    assert model[1].with_cp
+    with pytest.raises(ZeroDivisionError), kept_whole(model):
+        raise ZeroDivisionError
+    assert model[1].with_cp

@@ -81,3 +81,9 @@ def test_nothing_is_claimed_of_other_models():
     reader = OutputReader(NAMES, task='classification')
     told = Network(TinyDetr(2), Preprocessing(Declared(32)), reader, device=torch.device('cpu'))
     assert told.raw_layers() == []
+
+
+def test_the_last_layer_of_a_classifier_is_no_head_of_queries():
+    model = nn.Sequential(nn.Flatten())
+    model.add_module('classifier', nn.Linear(12, 2))
+    assert raw_layers(model, 2, NAMES) == []
