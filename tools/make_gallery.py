@@ -108,6 +108,29 @@ def draw_demo() -> Image.Image:
     return Image.fromarray(run(DEMO, **NECK).image)
 
 
+def draw_why(image: Any = DEMO, **options: Any) -> Image.Image:
+    """What speaks for detections of an image."""
+    return Image.fromarray(run(image, **{'panel_size': 640, **options}).image)
+
+
+def draw_faithfulness() -> Image.Image:
+    """An explanation as a figure, with the curves of what was measured, as it is printed at 200 dots an inch."""
+    file = io.BytesIO()
+    result = run(DEMO, explain='box:7', faithfulness=True, zoom=True)
+    result.figure(width=7).savefig(file, format='png', dpi=200)
+    return Image.open(file).convert('RGB')
+
+
+def draw_why_class() -> Image.Image:
+    """What speaks for the class of an image, by three methods."""
+    vis = FeatMapInferencer(
+        f'{ROOT / "demo" / "classifier.py"}:classifier', ROOT / 'demo' / 'classifier.pth', preprocess='preprocess'
+    )
+    result = vis.explain(OBJECT, 'top', ('layercam', 'gradcam', 'integrated_gradients'))
+    assert isinstance(result, Result)
+    return Image.fromarray(result.image)
+
+
 def draw_masks() -> Image.Image:
     """Instance masks over the shipped detector's maps.
 
@@ -215,7 +238,17 @@ PICTURES: dict[str, tuple[Callable[[], Image.Image], int, int]] = {
         1400, 84,
     ),
     'gallery/stages': (draw_stages, 1400, 84),
+    'gallery/why_boxes': (partial(draw_why, explain='boxes', score_thr=0.92, zoom=True), 1400, 80),
+    'gallery/why_faithful': (draw_faithfulness, 1400, 84),
+    'gallery/why_class': (draw_why_class, 1400, 88),
     'demo_neck': (draw_demo, 1400, 86),
+    'why_box': (
+        partial(
+            draw_why, explain='box:5', method=('layercam', 'gradcam', 'eigen'), target_layers=['backbone.stage2'],
+            zoom=True,
+        ),
+        1600, 84,
+    ),
 }  # fmt: skip
 """Of each picture how it is drawn, its greatest width in pixels and its quality."""
 
