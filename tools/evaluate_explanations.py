@@ -2,6 +2,7 @@
 
     python tools/evaluate_explanations.py --maps layercam@backbone.stage2 gradcam@neck drise   # the shipped detector
     python tools/evaluate_explanations.py --set singles                                        # the shipped classifier
+    python tools/evaluate_explanations.py --set small FILE.py:FACTORY WEIGHTS --preprocess preprocess  # a segmentation
     python tools/evaluate_explanations.py CONFIG CHECKPOINT --ann-file instances.json --images FOLDER
     python tools/evaluate_explanations.py --table --write docs/explanations.md --name detector # from what is measured
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -23,8 +25,9 @@ from typing import Any
 import torch
 from explanation_tables.maps import MapSpec
 from explanation_tables.measuring import Measurer
-from explanation_tables.pictures import Picture, coco, regions, scenes, singles
+from explanation_tables.pictures import Picture, coco, scenes, singles, small
 from explanation_tables.records import Records, read_records
+from explanation_tables.regions import Regions
 from explanation_tables.tables import insert, markdown
 
 from featmap.errors import FeatMapError
@@ -35,12 +38,13 @@ from featmap.options import Run
 from featmap.targets import parse_target
 
 ROOT = Path(__file__).resolve().parents[1]
-DEMO = {
-    'scenes': ('configs/demo/yolov5_n_demo.py', 'demo/yolov5_n_demo.pth', 'boxes', {}),
-    'singles': ('demo/classifier.py:classifier', 'demo/classifier.pth', 'top', {'preprocess': 'preprocess'}),
+DEMO: dict[str, tuple[str, str, dict[str, Any]]] = {
+    'scenes': ('configs/demo/yolov5_n_demo.py', 'demo/yolov5_n_demo.pth', {}),
+    'singles': ('demo/classifier.py:classifier', 'demo/classifier.pth', {'preprocess': 'preprocess'}),
 }
-"""For a set of scenes the shipped model, its weights, what is explained, and further options."""
-SETS = {'scenes': scenes, 'singles': singles, 'regions': regions}
+"""For a set of scenes the shipped model, its weights and further options."""
+SETS = {'scenes': (scenes, 'boxes'), 'singles': (singles, 'top'), 'small': (small, 'regions')}
+"""The sets of scenes, and what is explained in them."""
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -60,7 +64,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     what.add_argument('--methods', nargs='+', default=[], help='further maps: each of these methods …')
     what.add_argument('--layers', nargs='+', default=[], help='… on each of these LAYER or LAYER,LAYER:FUSION')
     what.add_argument('--controls', nargs='*', default=list(CONTROLS), choices=CONTROLS, help='what knows no model')
-    what.add_argument('--explain', help='targets (default: boxes; of one-object scenes top)')
+    what.add_argument('--explain', help='targets (default: boxes; of one-object scenes top, of small ones regions)')
     what.add_argument('--score-thr', type=float, default=0.3, help='detections from here up')
     what.add_argument('--arguments', type=json.loads, default={}, metavar='JSON', help='\'{"drise": {"masks": 2000}}\'')
     images = parser.add_argument_group('images')
@@ -91,7 +95,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if args.images is not None and args.ann_file is None:
         parser.error('--images goes with --ann-file')
     if args.config is None and args.set not in DEMO:
-        parser.error(f'--set {args.set} needs a model: see tools/explained_segmentor.py')
+        parser.error(f'--set {args.set} needs a model, such as tools/train_explained_segmentor.py makes')
     if not args.table and not (args.maps or args.methods):
         parser.error('nothing to measure: --maps, or --methods and --layers')
     return args
@@ -109,7 +113,7 @@ def open_model(args: argparse.Namespace, half: bool) -> AnyModel:
     config, checkpoint = args.config, args.checkpoint
     options: dict[str, Any] = {}
     if config is None:
-        shipped, weights, _, options = DEMO[args.set]
+        shipped, weights, options = DEMO[args.set]
         config, checkpoint = str(ROOT / shipped), str(ROOT / weights)
     given: dict[str, Any] = {'score_thr': args.score_thr, 'amp': half, **options}
     if args.preprocess:
@@ -127,7 +131,7 @@ def pictures(args: argparse.Namespace) -> Iterator[Picture]:
     """The images that are asked for."""
     if args.ann_file is not None:
         return coco(args.ann_file, args.images or args.ann_file.parent, args.count)
-    return SETS[args.set](args.count, args.first_seed)
+    return SETS[args.set][0](args.count, args.first_seed)
 
 
 def measure(args: argparse.Namespace) -> None:
@@ -135,7 +139,7 @@ def measure(args: argparse.Namespace) -> None:
     protocol = Protocol(args.areas, args.steps, tuple(args.baselines), args.seed)
     network = open_model(args, half=False)
     asked = open_model(args, half=True) if args.half else network
-    explain = args.explain or (DEMO[args.set][2] if args.ann_file is None and args.set in DEMO else 'boxes')
+    explain = args.explain or (SETS[args.set][1] if args.ann_file is None else 'boxes')
     provenance = network.provenance
     head = {
         'protocol': protocol.name,
@@ -175,6 +179,8 @@ def table(args: argparse.Namespace) -> str:
     for path in args.also:
         records.take(Records(path, head))
     made = markdown(records, order=CONTROLS)
+    if head['explain'] == Regions.__name__.lower():
+        made = re.sub(r'\bbox\b', 'region', made)  # which stands in the place of a box
     if all(record.gap is None for record in records):
         return made
     precision = ', perturbed images in half precision' if head['half'] else ''

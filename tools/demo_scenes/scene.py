@@ -83,12 +83,26 @@ def draw_scene(seed: int, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray
         The picture, (height, width, 3) uint8 RGB; boxes, (N, 4) float32, x1 y1 x2 y2 in pixels;
         labels, (N,) int64, indices into ``CLASSES``.
     """
+    image, _, boxes, labels = _drawn(seed, size)
+    return image, boxes, labels
+
+
+def draw_segmented(seed: int, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The same scene, and in the place of boxes what each pixel shows: (height, width) uint8, 0 or 1 + its label."""
+    image, placements, _, _ = _drawn(seed, size)
+    shown = np.zeros(size[::-1], np.uint8)
+    for mask, label in zip(*masks_of(placements, size[::-1])):
+        shown[mask] = 1 + label
+    return image, shown
+
+
+def _drawn(seed: int, size: tuple[int, int]) -> tuple[np.ndarray, list[Placement], np.ndarray, np.ndarray]:
     width, height = size
     rng = np.random.default_rng(seed)
     image, horizon = draw_background(rng, width, height)
     placements = scatter(rng, width, height, horizon)
     boxes, labels = compose(image, placements, light=rng.uniform(200, 340))
-    return finish(image, rng), boxes, labels
+    return finish(image, rng), placements, boxes, labels
 
 
 def draw_background(rng: np.random.Generator, width: int, height: int) -> tuple[np.ndarray, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .scene import CLASSES, Placement, compose, draw_background, finish, masks_of, posed
+from .scene import CLASSES, compose, draw_background, finish, posed
 
 # Of the shorter side of the picture; an object fills its square along one axis.
 SMALLEST, LARGEST = 0.28, 0.8
@@ -24,17 +24,6 @@ def draw_single(seed: int, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarra
         The picture, (height, width, 3) uint8 RGB; the box around the object, (4,) float32, x1 y1 x2 y2 in pixels;
         the label, an index into ``CLASSES``.
     """
-    image, _, box, label = _drawn(seed, size)
-    return image, box, label
-
-
-def draw_masked(seed: int, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, int]:
-    """The same scene with the object's mask, (height, width) bool, in the place of its box."""
-    image, placement, _, label = _drawn(seed, size)
-    return image, masks_of([placement], image.shape[:2])[0][0], label
-
-
-def _drawn(seed: int, size: tuple[int, int]) -> tuple[np.ndarray, Placement, np.ndarray, int]:
     width, height = size
     rng = np.random.default_rng((seed, 1))
     image, _ = draw_background(rng, width, height)
@@ -44,6 +33,5 @@ def _drawn(seed: int, size: tuple[int, int]) -> tuple[np.ndarray, Placement, np.
     reach = max(0.0, side * 12 / 13 - 0.6 * length) / 2
     label = seed % len(CLASSES)
     x, y = width / 2 + rng.uniform(-reach, reach), height / 2 + rng.uniform(-reach, reach)
-    placement = posed(rng, CLASSES[label], x, y, length)
-    boxes, _ = compose(image, [placement], light=rng.uniform(200, 340))
-    return finish(image, rng), placement, boxes[0], label
+    boxes, _ = compose(image, [posed(rng, CLASSES[label], x, y, length)], light=rng.uniform(200, 340))
+    return finish(image, rng), boxes[0], label

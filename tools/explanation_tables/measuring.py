@@ -12,14 +12,13 @@ import numpy as np
 from explanation_tables.maps import MapSpec, by_target
 from explanation_tables.pictures import Picture
 from explanation_tables.records import Record, Records
-from featmap.errors import TargetError
 from featmap.explaining import Explained, Explaining, explainer_of
 from featmap.faithfulness import CONTROLS, Figures, Protocol, assess, inside, localised
 from featmap.faithfulness.assessing import foreign
 from featmap.faithfulness.controls import box_map, gaussian_map, random_map
 from featmap.faithfulness.localisation import box_mask
 from featmap.models.protocol import AnyModel
-from featmap.targets import Chosen, TargetSpec, parse_target
+from featmap.targets import Chosen, TargetSpec
 
 
 @dataclass(frozen=True)
@@ -59,13 +58,9 @@ class Measurer:
             if found is not None and not len(found[0]):
                 print(f'{picture.name}: nothing is found above {self.network.score_thr:g}', flush=True)
                 return []
-        spec = parse_target(picture.explain) if picture.explain else self.spec
-        try:
-            explained, heats = self._heats(image, spec, None if picture.explain else box, missing)
-        except TargetError as error:
-            if not picture.explain:
-                raise
-            print(f'{picture.name}: {error}', flush=True)  # the class is predicted nowhere
+        explained, heats = self._heats(image, box, missing)
+        if not heats:
+            print(f'{picture.name}: no region is large enough', flush=True)
             return []
         chosen = explained.chosen
         picked = self._picked(picture.name, len(chosen))
@@ -95,7 +90,7 @@ class Measurer:
         return new
 
     def _heats(
-        self, image: np.ndarray, spec: TargetSpec, box: np.ndarray | None, wanted: Sequence[MapSpec]
+        self, image: np.ndarray, box: np.ndarray | None, wanted: Sequence[MapSpec]
     ) -> tuple[Explained, list[list[np.ndarray]]]:
         """The targets, and for each of them the heat of each map."""
         own = [item for item in wanted if item.method not in CONTROLS]
@@ -116,7 +111,7 @@ class Measurer:
             joined = any(each.needs_graph for each in explainers)
             explaining = Explaining(
                 self.network if joined else self.asked_network,
-                spec,
+                self.spec,
                 explainers,
                 layers,
                 'none',
@@ -127,6 +122,8 @@ class Measurer:
             new = by_target(explained.explanations, agnostic)
             heats = [{**known, **more} for known, more in zip(heats or [{} for _ in new], new)]
         chosen = [_placed(one, box) for one in explained.chosen]
+        if not chosen:
+            return explained, []
         noise = random_map(image.shape[:2], self.protocol.seed)
         shared = {item.name: item.heat(heats[0]) for item in own if item.method in agnostic}
         rows = []

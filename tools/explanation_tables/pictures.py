@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from demo_scenes import CLASSES, draw_scene
+from demo_scenes import draw_scene
 from demo_scenes.single import draw_single
 
 from featmap.errors import SourceError
@@ -18,6 +18,7 @@ from featmap.reading import read_image
 
 SCENE_SIZES = ((640, 400), (480, 640), (640, 640))
 SINGLE_SIZES = ((640, 400), (480, 640), (512, 512))
+SMALL_SIZES = ((192, 128), (144, 192), (192, 192))
 HELD_OUT = 1_000_000
 """Seed of the first scene that nothing was trained on."""
 
@@ -29,12 +30,10 @@ class Picture:
     Attributes:
         name: What its records go by.
         open: Gives the image, (H, W, 3) RGB uint8, and the box around its only object (4,), where that is known.
-        explain: What is explained in it; empty for what is explained in all.
     """
 
     name: str
     open: Callable[[], tuple[np.ndarray, np.ndarray | None]]
-    explain: str = ''
 
 
 def scenes(count: int, first: int = HELD_OUT) -> Iterator[Picture]:
@@ -51,10 +50,11 @@ def singles(count: int, first: int = HELD_OUT) -> Iterator[Picture]:
         yield Picture(f'single {seed}', partial(_single, seed, size))
 
 
-def regions(count: int, first: int = HELD_OUT) -> Iterator[Picture]:
-    """The same scenes for segmentation: the region of the object's class is explained."""
-    for number, picture in enumerate(singles(count, first)):
-        yield replace(picture, explain=f'class:{CLASSES[(first + number) % len(CLASSES)]}')
+def small(count: int, first: int = HELD_OUT) -> Iterator[Picture]:
+    """Small scenes of many objects: what tools/train_explained_segmentor.py does not train on."""
+    for number in range(count):
+        seed, size = first + number, SMALL_SIZES[number % len(SMALL_SIZES)]
+        yield Picture(f'small {seed}', partial(_scene, seed, size))
 
 
 def coco(path: Path, folder: Path, count: int | None = None) -> Iterator[Picture]:
