@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from featmap.errors import OptionError
-from featmap.rendering.rows import tile_rows
+from featmap.rendering.rows import tile_lines, tile_rows
 from featmap.rendering.text import SEPARATOR, font_size, line_height, text_width
 from featmap.rendering.tile import Cell, check_arrangement, near_square, tile
 
@@ -242,3 +242,27 @@ def test_a_head_over_several_panels_stands_above_the_longest_of_their_labels():
     assert label.any()
     assert head.any()
     assert not ink[len(head) + size // 2 : -line - size].any()
+
+
+def test_lines_stand_below_the_original_in_blocks_that_make_a_square():
+    def corners(count, columns):
+        plain = np.full((40, 40, 3), 90, np.uint8)
+        lines = [{column: Cell(plain, '') for column in range(columns)} for _ in range(count)]
+        made = tile_lines(Cell(plain, ''), lines, columns, labels=False).panels
+        across = sorted({panel.x for panel in made})
+        down = sorted({panel.y for panel in made})
+        return [(down.index(panel.y), across.index(panel.x)) for panel in made]
+
+    assert corners(2, 3) == [(0, 0), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2)]
+    # Seven lines and the original: two blocks of four, the second beside the original.
+    places = corners(7, 2)
+    assert places[:3] == [(0, 0), (1, 0), (1, 1)]
+    assert places[7:11] == [(0, 2), (0, 3), (1, 2), (1, 3)]
+
+
+def test_what_stands_beside_the_original_has_a_column_of_its_own():
+    plain = np.full((40, 60, 3), 90, np.uint8)
+    made = tile_lines(Cell(plain, ''), [{0: Cell(plain, '')}], 1, beside=[Cell(plain, 'chart')])
+    original, chart, below = made.panels
+    assert chart.y == original.y < below.y
+    assert original.x == below.x < chart.x

@@ -16,7 +16,7 @@ from featmap.explanation import Explanation
 from featmap.geometry import View
 from featmap.rendering.budget import fitting
 from featmap.rendering.fonts import chosen_font
-from featmap.rendering.rows import tile_rows
+from featmap.rendering.rows import tile_lines
 from featmap.rendering.tile import Place, compose, tile
 from featmap.sheets import Pages
 from featmap.singles import Singles
@@ -107,7 +107,7 @@ class ExplanationDrawer:
                 {column: panels.cell(shown, head=line.head) for column, shown in enumerate(line.panels)}
                 for line in lines
             ]
-            rendering = tile_rows(original, rows, columns, self.drawer.labels, panels.beside())
+            rendering = tile_lines(original, rows, columns, self.drawer.labels, panels.beside())
             return panels.with_legend(rendering, self.drawer.labels)
 
     def _view(

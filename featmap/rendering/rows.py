@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from featmap.rendering.text import font_size, line_height
 from featmap.rendering.tile import Cell, Place, compose
 from featmap.structures import Rendering
 
+_LINES = 3  # of text above a line of panels, about
 _ROWS = 8  # the most that stand one below the other, whatever the picture's shape comes to
 
 Row = Mapping[int, Cell]
@@ -45,12 +47,46 @@ def tile_rows(
     return compose(cells, places, labels, even=False)
 
 
-def _deep(count: int, columns: int, shape: tuple[int, int]) -> int:
-    """How many of the rows stand below each other, for the least square that holds all of the blocks."""
+def tile_lines(
+    original: Cell, lines: Sequence[Row], columns: int, labels: bool = True, beside: Sequence[Cell] = ()
+) -> Rendering:
+    """One picture: the original in a line of its own, and below it the others, in blocks that make it near-square.
+
+    Args:
+        original: The first panel. All panels have its size.
+        lines: The lines. What the first cell's head says stands above the whole line.
+        columns: How many a line has; one may leave some empty.
+        labels: Whether to leave strips with heads and labels.
+        beside: Further panels of the original, right of it.
+    """
+    every = [dict(enumerate([original, *beside])), *lines]
+    columns = max(columns, 1 + len(beside))
+    height, width = original.image.shape[:2]
+    above = _LINES * line_height(font_size(height, width)) if labels else 0
+    deep = _deep(len(every), columns, (height + above, width), 0)
+    cells, places = [], []
+    for number, line in enumerate(every):
+        block, row = divmod(number, deep)
+        first = min(line, default=0)
+        for column, cell in sorted(line.items()):
+            cells.append(replace(cell, span=columns - column if column == first else 0))
+            places.append(Place(row, block * columns + column, 0, block))
+    return compose(cells, places, labels, even=False)
+
+
+def _deep(count: int, columns: int, shape: tuple[int, int], before: int = 1) -> int:
+    """How many of the rows stand below each other, for the least square that holds all of the blocks.
+
+    Args:
+        count: How many rows there are.
+        columns: Of a row.
+        shape: Height and width of a panel.
+        before: Columns left of the blocks.
+    """
 
     def cost(deep: int) -> tuple[float, int]:
         blocks = -(-count // deep)
-        height, width = deep * shape[0], (1 + blocks * columns) * shape[1]
+        height, width = deep * shape[0], (before + blocks * columns) * shape[1]
         return max(height, width), blocks
 
     return min(range(1, count + 1), key=cost)
