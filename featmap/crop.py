@@ -89,17 +89,23 @@ def parse_crop(value: Any) -> Crop:
     found = re.fullmatch(r'\s*box:(\d{1,6})(?::(\d{1,3}(?:\.\d+)?))?\s*', value) if isinstance(value, str) else None
     if found:
         return Crop(None, int(found[1]), float(found[2]) if found[2] else _MARGIN)
-    try:
-        parts = re.split(r'[,\s]+', value.strip(' ()[]')) if isinstance(value, str) else value
-        x1, y1, x2, y2 = (float(part) for part in parts)
-    except (TypeError, ValueError):
-        x1 = y1 = x2 = y2 = math.nan
-    if not all(map(math.isfinite, (x1, y1, x2, y2))) or x1 >= x2 or y1 >= y2:
+    x1, y1, x2, y2 = numbers_in(value, 4) or (0, 0, 0, 0)
+    if x1 >= x2 or y1 >= y2:
         raise ValueError(
             'expected X1,Y1,X2,Y2 in pixels of the image with X1 < X2 and Y1 < Y2, or box:N for detection N (the first '
             'is 0), or box:N:MARGIN'
         )
     return Crop((x1, y1, x2, y2))
+
+
+def numbers_in(value: Any, count: int) -> tuple[float, ...]:
+    """So many finite numbers, of a text such as ``312,200`` or of a sequence; none where it holds anything else."""
+    try:
+        parts = re.split(r'[,\s]+', value.strip(' ()[]')) if isinstance(value, str) else list(value)
+        found = tuple(math.nan if isinstance(part, bool) else float(part) for part in parts)
+    except (TypeError, ValueError, OverflowError):
+        return ()
+    return found if len(found) == count and all(map(math.isfinite, found)) else ()
 
 
 def parse_panel_size(value: Any) -> int | str:

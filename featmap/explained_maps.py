@@ -31,7 +31,7 @@ def explanations_of(
         of_parts: Its heats of the layers, for each part of the target; of all parts the element-wise maximum is taken,
             as ODAM combines the score and the sides of a box (2304.06354).
         geometry: How the image lies in the network input.
-        fuse: See :data:`featmap.fusing.FUSIONS`.
+        fuse: See :data:`featmap.options.explain.FUSIONS`.
         note: What has to be known of all values, such as ``random weights``.
     """
     about: dict[str, Any] = {

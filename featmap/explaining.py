@@ -19,10 +19,10 @@ from featmap.explained_layers import BEST, choose_layers
 from featmap.explained_maps import explanations_of
 from featmap.explainers.base import AskingExplainer, Explainer, Heat, MapExplainer
 from featmap.explanation import Explanation
-from featmap.fusing import FUSIONS
 from featmap.geometry import ImageGeometry
 from featmap.layers import Target, resolve
 from featmap.models.protocol import AnyModel, Batch
+from featmap.options.explain import FUSIONS
 from featmap.placement import Placement
 from featmap.registry import EXPLAINERS
 from featmap.structures import Detections
@@ -58,8 +58,8 @@ class Explaining:
         specs: What is explained, all of it found or all of it missed.
         methods: Names in EXPLAINERS, or explainers; by default what measured best for the kind of target.
         layers: Layer names, see :func:`featmap.layers.resolve`; by default what measured best.
-        fuse: How the heats of several layers become one, see :data:`featmap.fusing.FUSIONS`; by default as it measured
-            best for the kind of target.
+        fuse: How the heats of several layers become one, see :data:`featmap.options.explain.FUSIONS`; by default as
+            it measured best for the kind of target.
         seed: Of whatever is drawn by lot.
         batch_size: How many forms of an image go through the network at a time; default 8, on a GPU 32.
         arguments: Of explainers that are named, by name.

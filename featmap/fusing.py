@@ -8,9 +8,7 @@ import numpy as np
 
 from featmap.errors import OptionError
 from featmap.geometry import Cells, ImageGeometry
-
-FUSIONS = ('mean', 'max', 'product', 'none')
-"""How the heats of several layers become one; each is divided by its own maximum first. ``none`` leaves them apart."""
+from featmap.options.explain import FUSIONS
 
 
 def on_image(values: np.ndarray, cells: Cells, geometry: ImageGeometry) -> np.ndarray:

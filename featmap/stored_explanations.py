@@ -11,6 +11,7 @@ import numpy as np
 from featmap.explanation import Explanation
 from featmap.fusing import fused, on_image
 from featmap.geometry import Cells
+from featmap.options.explain import FUSIONS
 from featmap.schema import flag, many, mapping, maybe, number, one_of, record, text, whole
 from featmap.structures import FeatureMap
 
@@ -21,7 +22,7 @@ ENTRY = record(
         'label': text(),
         'method': text(),
         'maps': many(whole(0, _MOST)),
-        'fuse': one_of('mean', 'max', 'product', 'none'),
+        'fuse': one_of(*FUSIONS),
         'trace': maybe(text()),
         'box': maybe(many(number(-_MOST, _MOST), 4)),
         'region': maybe(text()),

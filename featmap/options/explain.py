@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from featmap.crop import numbers_in
 from featmap.options.declare import CALLER, Rule, option
 from featmap.options.kinds import FLAG, Kind, names, one_of, read_file, text, whole
 from featmap.wording import option as written
@@ -16,8 +16,12 @@ if TYPE_CHECKING:
 
 ASKING = ('explain', 'explain_box', 'at', 'explain_mask')
 """The options of which each asks for an explanation by itself."""
-PARTS = ('score', 'class', 'objectness', 'left', 'top', 'right', 'bottom', 'all')
+SIDES = ('left', 'top', 'right', 'bottom')
+"""The sides of a box, in the order of its numbers x1 y1 x2 y2."""
+PARTS = ('score', 'class', 'objectness', *SIDES, 'all')
+"""What of a detection is explained."""
 FUSIONS = ('mean', 'max', 'product', 'none')
+"""How the heats of several layers become one; each is divided by its own maximum first. ``none`` leaves them apart."""
 
 WITHOUT = (
     'channels', 'query', 'components', 'topk', 'abs', 'basis', 'channel_reduction', 'panels', 'arrangement', 'norm',
@@ -33,12 +37,8 @@ def _spec(value: Any) -> Any:
 
 
 def _numbers(value: Any, count: int, fits: Callable[..., bool], expected: str) -> tuple[float, ...]:
-    parts = re.split(r'[,\s]+', value.strip(' ()[]')) if isinstance(value, str) else value
-    try:
-        found = tuple(float(part) for part in parts)
-    except (TypeError, ValueError):
-        found = ()
-    if len(found) != count or not all(abs(each) < 1e9 for each in found) or not fits(*found):
+    found = numbers_in(value, count)
+    if not found or not all(abs(each) < 1e9 for each in found) or not fits(*found):
         raise ValueError(f'expected {expected}')
     return found
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from featmap.crop import parse_crop, parse_panel_size
+from featmap.crop import numbers_in, parse_crop, parse_panel_size
 from featmap.errors import OptionError
 from featmap.norm import parse_norm
 from featmap.wording import option as written
@@ -234,12 +234,10 @@ def _query(value: Any) -> tuple[float, float] | int:
         if isinstance(value, bool) or int(value) < 0:
             raise ValueError(f'expected {expected}')
         return int(value)
-    parts = re.split(r'[,\s]+', value.strip(' ()[]')) if isinstance(value, str) else value
-    try:
-        x, y = (_number(part, expected) for part in parts)
-    except (TypeError, ValueError):
-        raise ValueError(f'expected {expected}') from None
-    return x, y
+    found = numbers_in(value, 2)
+    if not found:
+        raise ValueError(f'expected {expected}')
+    return found[0], found[1]
 
 
 QUERY = Kind(_query, 'X,Y')

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from featmap.answers import Answers
-from featmap.targets.spec import SIDES
+from featmap.options.explain import SIDES
 from featmap.targets.trace import Trace
 from featmap.targets.tracer import Found
 
@@ -31,7 +31,7 @@ class Chosen:
         boxes: (N, 4), of a class's detections all of them.
         index: Which of the forward's detections it is.
         region: (H, W) bool, on the original, of a segmentation.
-        part: What of a detection, see :data:`featmap.targets.spec.PARTS`.
+        part: What of a detection, see :data:`featmap.options.explain.PARTS`.
         parts: Where the part is ``all``: the score and each side, of which each is explained by itself.
         traces: The raw predictions that it comes from: one, or one for each of a class's detections.
         founds: The same with the raw numbers there.

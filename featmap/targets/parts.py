@@ -12,10 +12,10 @@ from torch.nn import functional
 from featmap.answers import Answers
 from featmap.errors import TargetError
 from featmap.meaning import TITLES, Meaning
+from featmap.options.explain import SIDES
 from featmap.targets.base import Scene
 from featmap.targets.chosen import Chosen
 from featmap.targets.raw import Found, Raw
-from featmap.targets.spec import SIDES
 from featmap.targets.tracer import Tracer, remedy
 from featmap.wording import option as written
 
@@ -35,7 +35,7 @@ def in_parts(chosen: Chosen, number: int, part: str, scene: Scene, found: Found 
     Args:
         chosen: The detection, with its score as the scalar.
         number: Which of the scene's boxes it is.
-        part: See :data:`featmap.targets.spec.PARTS`.
+        part: See :data:`featmap.options.explain.PARTS`.
         scene: Where it was chosen.
         found: Its raw prediction; None where it was not traced.
 

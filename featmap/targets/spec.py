@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from featmap.crop import numbers_in
 from featmap.errors import OptionError, nearest
+from featmap.options.explain import PARTS
 from featmap.wording import option as written
 
-SIDES = ('left', 'top', 'right', 'bottom')
-"""The sides of a box, in the order of its numbers x1 y1 x2 y2."""
-PARTS = ('score', 'class', 'objectness', *SIDES, 'all')
-"""What of a detection is explained."""
 WORDS = ('box', 'boxes', 'top', 'class')
 """What a spec may begin with; targets of one's own add to them."""
 
@@ -151,12 +148,8 @@ def _alone(explain: Any, at: Any, mask: Any) -> None:
 
 
 def _numbers(name: str, value: Any, count: int) -> tuple[float, ...]:
-    parts: Sequence[Any] = re.split(r'[,\s]+', value.strip(' ()[]')) if isinstance(value, str) else value
-    try:
-        found = tuple(float(part) for part in parts)
-    except (TypeError, ValueError):
-        found = ()
-    if len(found) != count or not all(map(math.isfinite, found)):
+    found = numbers_in(value, count)
+    if not found:
         what = 'X1,Y1,X2,Y2' if count == 4 else 'X,Y'
         raise OptionError(f'{written(name, value)}: expected {what} in pixels of the image')
     return found

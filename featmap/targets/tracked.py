@@ -13,9 +13,9 @@ from featmap.asked import Asked
 from featmap.errors import TargetError
 from featmap.gradients import GradientRecorder
 from featmap.layers import Target
+from featmap.options.explain import SIDES
 from featmap.targets.chosen import Chosen
 from featmap.targets.parts import class_score, log_score, objectness_score
-from featmap.targets.spec import SIDES
 from featmap.targets.tracer import Tracer
 from featmap.wording import option as written
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from featmap.errors import OptionError
 from featmap.explanation import Explanation
-from featmap.fusing import FUSIONS, fused
+from featmap.fusing import fused
+from featmap.options.explain import FUSIONS
 
 _SIGNS = {'mean': ' + ', 'product': ' × ', 'max': ' ∨ '}
 Heats = Mapping[tuple[str, str], np.ndarray]
