@@ -9,7 +9,6 @@ import numpy as np
 
 from featmap.explainers.base import Explainer, Heat
 from featmap.explanation import Explanation
-from featmap.fusing import fused, on_image
 from featmap.geometry import ImageGeometry
 from featmap.structures import FeatureMap
 from featmap.targets import Chosen
@@ -41,15 +40,11 @@ def explanations_of(
     }  # fmt: skip
     notes = [*chosen.notes, *dict.fromkeys(heat.note for heats in of_parts for heat in heats if heat.note)]
     maps: list[FeatureMap] = []
-    planes: list[np.ndarray] = []
     for same in _alike(of_parts):
         values = np.max([_within(heat, geometry) for heat in same], axis=0)
         maps.append(_map(same[0], values, method.name, geometry, note))
-        planes.append(on_image(values, same[0].cells, geometry))
-    groups = [[index] for index in range(len(maps))] if fuse == 'none' else [list(range(len(maps)))]
-    for group in groups:
-        heat = planes[group[0]] if len(group) == 1 else fused([planes[index] for index in group], fuse)
-        yield Explanation(maps=tuple(maps[index] for index in group), heat=heat, notes=tuple(notes), **about)
+    for group in [[item] for item in maps] if fuse == 'none' else [maps]:
+        yield Explanation(maps=tuple(group), notes=tuple(notes), **about)
 
 
 def _alike(of_parts: Sequence[Sequence[Heat]]) -> list[list[Heat]]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from featmap.fusing import fused, on_image
+from featmap.geometry import Cells
 from featmap.structures import FeatureMap
 
 if TYPE_CHECKING:
@@ -21,7 +23,6 @@ class Explanation:
         label: What is explained: ``box 0 · dog 0.87``.
         method: How, by its name in EXPLAINERS.
         maps: The heat of each layer that was asked, at its own resolution: one plane each, of 0 to 1.
-        heat: (H, W) float32 of 0 to 1 on the original image: the maps, fused.
         trace: The raw prediction that the target is the answer of; None where it is of none, or of several.
         box: (4,) x1 y1 x2 y2 in pixels of the original; None where it has no box.
         score: The target's score.
@@ -38,7 +39,6 @@ class Explanation:
     label: str
     method: str
     maps: tuple[FeatureMap, ...]
-    heat: np.ndarray
     trace: Trace | None = None
     box: np.ndarray | None = None
     score: float = 0.0
@@ -50,6 +50,19 @@ class Explanation:
     fuse: str = 'mean'
     class_agnostic: bool = False
     faithfulness: Any = field(default=None, compare=False)
+
+    @property
+    def heat(self) -> np.ndarray:
+        """(H, W) float32 of 0 to 1 on the original image: the maps, fused. Made anew each time it is asked for."""
+        return self.heat_on(self.maps[0].geometry.image_shape)
+
+    def heat_on(self, shape: tuple[int, int]) -> np.ndarray:
+        """The same on the image in another size, of this height and width."""
+        planes = [
+            on_image(item.values[0], Cells(item.stride, item.offset), item.geometry.resized(shape))
+            for item in self.maps
+        ]
+        return planes[0] if len(planes) == 1 else fused(planes, self.fuse)
 
     @property
     def layers(self) -> tuple[str, ...]:

@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 
 from featmap.explanation import Explanation
-from featmap.fusing import fused, on_image
-from featmap.geometry import Cells
 from featmap.options.explain import FUSIONS
 from featmap.schema import flag, many, mapping, maybe, number, one_of, record, text, whole
 from featmap.structures import FeatureMap
@@ -101,7 +99,6 @@ def _explanation(
     own = tuple(maps[index] for index in entry['maps'])
     if any(item.geometry.image_shape != shape or len(item) != 1 for item in own):
         raise ValueError(f'an explanation by maps that are not of one plane, and of an image of {shape}')
-    planes = [on_image(item.values[0], Cells(item.stride, item.offset), item.geometry) for item in own]
     region = None
     if entry['region'] is not None:
         packed = arrays[entry['region']]
@@ -113,7 +110,6 @@ def _explanation(
     proof: Any = entry.get('faithfulness')
     return Explanation(
         maps=own,
-        heat=planes[0] if len(planes) == 1 else fused(planes, entry['fuse']),
         trace=entry['trace'],
         box=None if entry['box'] is None else np.array(entry['box'], np.float32),
         region=region,

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from featmap.explanation import Explanation
-from featmap.fusing import fused, on_image
-from featmap.geometry import Cells, ImageGeometry
+from featmap.geometry import ImageGeometry
 from featmap.structures import Detections, FeatureMap
 
 SHAPE = (80, 120)
@@ -33,7 +32,6 @@ def explanation(index: int | None = 0, layers: tuple[str, ...] = ('backbone',), 
     """What speaks for a box, or for an image where ``index`` is None."""
     method, fuse = fields.get('method', 'layercam'), fields.get('fuse', 'mean')
     maps = tuple(heat_map(layer, 3, 2 + number, method) for number, layer in enumerate(layers))
-    planes = [on_image(item.values[0], Cells(item.stride), item.geometry) for item in maps]
     about: dict[str, Any] = {'label': 'cat · 93 %', 'class_index': 0}
     if index is not None:
         about = {
@@ -41,4 +39,4 @@ def explanation(index: int | None = 0, layers: tuple[str, ...] = ('backbone',), 
             'class_index': int(FOUND.labels[index]), 'box': FOUND.boxes[index], 'index': index,
         }  # fmt: skip
     about = {'method': method, 'score': 0.9, 'fuse': fuse, **about, **fields}
-    return Explanation(maps=maps, heat=planes[0] if len(planes) == 1 else fused(planes, fuse), **about)
+    return Explanation(maps=maps, **about)

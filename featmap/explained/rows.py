@@ -8,7 +8,7 @@ from typing import Optional
 
 import numpy as np
 
-from featmap.crop import Crop, Window
+from featmap.crop import PANEL_SIZE, Crop, Window
 from featmap.explanation import Explanation
 from featmap.geometry import ImageGeometry
 from featmap.norm import Norm
@@ -93,16 +93,18 @@ def drawn(explanation: Explanation) -> tuple[FeatureMap, ...]:
 
 
 def fused_map(explanation: Explanation) -> FeatureMap:
-    """The heat on the original as a map whose cells are its pixels."""
-    first, heat = explanation.maps[0], explanation.heat
-    height, width = heat.shape
+    """The heat as a map whose cells are pixels of the original, or of one that is as large as what is drawn of it."""
+    first = explanation.maps[0]
+    full = first.geometry.image_shape
+    shrunk = max(max(full) / PANEL_SIZE, 1)
+    height, width = (max(round(side / shrunk), 1) for side in full)
     cut = first.geometry.visible if first.geometry.is_cropped else None
     return FeatureMap(
-        values=heat[None],
+        values=explanation.heat_on((height, width))[None],
         layer=_joined([item.name for item in explanation.maps]),
         shape=(1, height, width),
         stride=(1.0, 1.0),
-        geometry=ImageGeometry((height, width), (height, width), crop=cut),
+        geometry=ImageGeometry(full, (height, width), (width / full[1], height / full[0]), crop=cut),
         reducer=explanation.method,
         channels=(None,),
         ranges=((0.0, 1.0),),
@@ -127,7 +129,7 @@ def label_for(shown: Shown, window: Window | None = None) -> Label:
         return Label(f'{explanation.method}, zoomed', layers, part, [str(UNIT)])
     plain = label_of(item, 0, UNIT, Norm())
     facts = plain.facts
-    if item.shape[1:] == explanation.heat.shape and len(explanation.maps) > 1:  # its cells are pixels of the image
+    if all(item is not each for each in explanation.maps):
         facts = (explanation.fuse,)
     said = ['class-agnostic'] if explanation.class_agnostic else []
     proof = [] if explanation.faithfulness is None else [explanation.faithfulness.label]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from featmap.explained.panels import Panels
-from featmap.explained.rows import UNIT, Shown, drawn, label_for, lines_of
+from featmap.explained.rows import UNIT, Shown, label_for, lines_of
 from featmap.explanation import Explanation
 from featmap.rendering.fonts import chosen_font
 from featmap.singles import Single, Singles, file_part, unique
@@ -54,6 +54,6 @@ def _name(shown: Shown) -> str:
     target = file_part(shown.explanation.label.partition(' · ')[0].replace(' ', ''))
     if shown.item is None:
         return f'{target}.{shown.kind}'
-    several = len(drawn(shown.explanation)) > 1 or len(shown.explanation.maps) == 1
+    several = len(shown.explanation.maps) == 1 or shown.explanation.fuse == 'none'
     layer = file_part(shown.item.name) if several else shown.explanation.fuse
     return '.'.join([target, file_part(shown.explanation.method), layer, shown.kind])

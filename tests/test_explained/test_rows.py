@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from featmap.explained.rows import Shown, drawn, focus, label_for, lines_of, marked_of, window_around
+from featmap.explained.rows import Shown, drawn, focus, fused_map, label_for, lines_of, marked_of, window_around
 from tests.explanation_helpers import FOUND, SHAPE, explanation
 
 
@@ -94,3 +94,14 @@ def test_what_is_bold():
     assert (all_cats.among, all_cats.tags) == ((0, 2), ('0 cat 0.90', '2 cat 0.40'))
     missed = marked_of([replace(explanation(0), index=None, label='missed cat · 0.11')], FOUND)
     assert (missed.among, missed.tags) == ((), ('missed cat 0.11',))
+
+
+def test_a_fused_map_of_a_large_image_is_as_large_as_what_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = explanation(0, layers=('a', 'b'))
+    monkeypatch.setattr('featmap.explained.rows.PANEL_SIZE', 40)
+    small = fused_map(one)
+    assert max(small.shape[1:]) == 40
+    height, width = one.heat.shape
+    assert small.geometry.image_shape == (height, width)
+    drawn_large = small.geometry.warp(small.values, small.stride)[0]
+    np.testing.assert_allclose(drawn_large, one.heat, atol=0.15)
