@@ -27,14 +27,18 @@ def normalised(plane: np.ndarray) -> np.ndarray:
 
 
 def fused(planes: Sequence[np.ndarray], how: str) -> np.ndarray:
-    """Planes (H, W) of 0 to 1 as one, of 0 to 1: their mean, element-wise maximum, or product.
+    """Planes (H, W) of 0 to 1 as one, of 0 to 1: their mean, element-wise maximum, or the root of their product.
+
+    The square root ranks pixels as the product does, and leaves more to see of it than a spike.
 
     Planes of no heat at all take no part, unless all are: a layer that saw nothing would wipe out the product.
     """
     if how not in FUSIONS[:-1]:
         raise OptionError(f'no fusion is called {how!r}: expected one of {", ".join(FUSIONS)}')
     warm = [plane for plane in planes if plane.any()] or list(planes)
+    if len(warm) == 1:
+        return normalised(warm[0])
     stacked = np.stack(warm)
     if how == 'mean':
         return normalised(stacked.mean(axis=0))
-    return normalised(stacked.max(axis=0) if how == 'max' else stacked.prod(axis=0))
+    return normalised(stacked.max(axis=0) if how == 'max' else np.sqrt(stacked.prod(axis=0)))

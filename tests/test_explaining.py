@@ -53,7 +53,7 @@ def test_by_default_each_box_is_lit_up_by_itself(boxes: Explained) -> None:
         mask = inside(each.heat, each.box)
         energy.append(each.heat[mask].sum() / each.heat.sum())
         points.append(mask.flat[each.heat.argmax()])
-    assert np.mean(energy) > 0.85
+    assert np.mean(energy) > 0.8
     assert np.mean(points) > 0.9
 
 

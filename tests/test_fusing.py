@@ -22,6 +22,11 @@ def test_fusions(how: str, expected: list[float]) -> None:
     assert found[0].tolist() == pytest.approx(expected)
 
 
+def test_a_product_is_the_root_of_it() -> None:
+    found = fused([np.array([[1.0, 0.25]], np.float32), np.array([[1.0, 0.36]], np.float32)], 'product')
+    assert found[0].tolist() == pytest.approx([1.0, 0.3])
+
+
 def test_a_layer_without_heat_takes_no_part() -> None:
     nothing = np.zeros_like(A)
     assert fused([A, nothing], 'product').tolist() == A.tolist()
