@@ -15,7 +15,7 @@ from featmap.errors import FeatMapError, first_line
 from featmap.escaping import escape
 from featmap.options import Run
 from featmap.options.parser import build_parser
-from featmap.targets.asked_for import target_asked_for
+from featmap.targets.asked_for import refuse_slips
 from featmap.wording import command_line
 
 
@@ -30,7 +30,7 @@ def parse_args(argv: Sequence[str] | None = None, prog: str | None = None) -> Ru
         parser.prog = prog
     # Intermixed: several images may stand before options, and CONFIG after them.
     run = Run.of(vars(parser.parse_intermixed_args(argv)), 'command').check(config=False)
-    target_asked_for(run)  # read before the model is loaded
+    refuse_slips(run)
     return run
 
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from featmap.cli import parse_args
-from featmap.registry import MODEL_SOURCES, REDUCERS
+from featmap.registry import EXPLAINERS, MODEL_SOURCES, REDUCERS, TARGETS
 from tests.conftest import CHECKPOINT, CONFIG, IMAGE, ROOT
 from tests.documents import blocks, commands
 
@@ -42,15 +42,34 @@ def workplace(tmp_path, monkeypatch):
     (tmp_path / 'demo').symlink_to(ROOT / 'demo')
     (tmp_path / 'configs').symlink_to(ROOT / 'configs')
     monkeypatch.chdir(tmp_path)
-    REDUCERS.import_from_location()
-    before = dict(REDUCERS.module_dict)
+    registries = (REDUCERS, EXPLAINERS, TARGETS)
+    for registry in registries:
+        registry.import_from_location()
+    before = [dict(registry.module_dict) for registry in registries]
     monkeypatch.setattr(sys, 'path', list(sys.path))
     yield tmp_path
-    REDUCERS.module_dict.clear()
-    REDUCERS.module_dict.update(before)
+    for registry, modules in zip(registries, before):
+        registry.module_dict.clear()
+        registry.module_dict.update(modules)
     MODEL_SOURCES.module_dict.pop('attic', None)
     for name in ('my_reducers', 'my_models', 'classifier'):
         sys.modules.pop(name, None)
+
+
+def test_every_method_is_in_the_table_under_its_group():
+    EXPLAINERS.import_from_location()
+    table = text_of('docs/explanations.md').partition('## Methods')[2].partition('\n## ')[0]
+    shown: dict[str, str] = {}
+    group = ''
+    for row in re.findall(r'^\| (\*\*.*?\*\*|`[^`]+`) \|', table.partition('**Layers and fusing')[0], re.MULTILINE):
+        if row.startswith('**'):
+            group = row.strip('*')
+        else:
+            shown[row.strip('`')] = group
+    there = {
+        name: kind.group for name, kind in EXPLAINERS.module_dict.items() if not kind.__module__.startswith('tests')
+    }
+    assert shown == there
 
 
 @pytest.mark.parametrize(('english', 'chinese'), BOTH)
@@ -105,7 +124,13 @@ def test_the_python_beneath_runs(workplace):
     names: dict[str, object] = {}
     for code in blocks('python', PYTHON):
         exec(compile(code, 'python.md', 'exec'), names)
-    assert (workplace / 'own_features.png').stat().st_size > 10_000
+    for name in ('own_features.png', 'smallest.png'):
+        assert (workplace / name).stat().st_size > 10_000, name
+    smallest = names['why'].explanations[0]
+    assert smallest.method == 'signed'
+    sides = names['why'].predictions.boxes[:, 2:] - names['why'].predictions.boxes[:, :2]
+    assert smallest.index == sides.prod(axis=1).argmin()
+    assert np.asarray(names['maps'])[0].shape == names['why'].heat.shape
     assert names['features'].shape == (1, 16, 64, 64)
     geometry = names['geometry']
     assert geometry.scale == pytest.approx((0.625, 0.75), abs=0.002)

@@ -116,7 +116,7 @@ def draw_why(image: Any = DEMO, **options: Any) -> Image.Image:
 def draw_faithfulness() -> Image.Image:
     """An explanation as a figure, with the curves of what was measured, as it is printed at 200 dots an inch."""
     file = io.BytesIO()
-    result = run(DEMO, explain='box:7', faithfulness=True, zoom=True)
+    result = run(DEMO, explain='box:7', faithfulness=True, areas='octaves', zoom=True)
     result.figure(width=7).savefig(file, format='png', dpi=200)
     return Image.open(file).convert('RGB')
 

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from featmap.cli import parse_args
 from featmap.errors import OptionError
 from featmap.registry import TARGETS
 from featmap.targets.spec import TargetSpec, parse_target
@@ -117,6 +118,16 @@ def test_is_written_as_it_was_read(text):
 def test_a_target_of_ones_own(monkeypatch):
     monkeypatch.setitem(TARGETS.module_dict, 'widest', object)
     assert parse_target('widest:2') == TargetSpec('widest', '2')
+
+
+def test_the_command_waits_for_modules_that_may_register_a_word():
+    files = ['a.jpg', 'config.py', 'none']
+    imports = ['--cfg-options', 'custom_imports=my_targets']
+    assert parse_args([*files, '--explain', 'smallest']).explain.explain == 'smallest'
+    assert parse_args([*files, '--explain', 'best', *imports]).explain.explain == 'best'
+    for slip in (['--explain', 'bax:0'], ['--explain', 'box:x', *imports], ['--explain', '7', *imports]):
+        with pytest.raises(OptionError, match='expected box:N'):
+            parse_args([*files, *slip])
 
 
 def test_needs_nothing_heavy():
