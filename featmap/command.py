@@ -169,6 +169,7 @@ class _Drawing:
         self.run, self.inferencer, self.extras = run, inferencer, extras
         self.out, self.notes = out, notes
         self.refused: set[str] = set()
+        self.told = False  # by what is explained; the first images may have failed
         self.counts: list[tuple[int, int, int]] = []
 
     def all(self, sources: Sequence[Source], paths: Sequence[Path | None]) -> int:
@@ -228,8 +229,9 @@ class _Drawing:
                 f'{written("out_file", "-")} takes one picture, and this one has {len(result.renderings)} pages: use '
                 f'{written("out_dir")}, or draw fewer channels'
             )
-        if step == 0:
+        if not self.told:
             self._tell_choice(result)
+            self.told = True
         for reason in result.refused:
             if reason not in self.refused:
                 self.refused.add(reason)

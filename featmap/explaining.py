@@ -174,6 +174,7 @@ class Explaining:
             final if self._of_raw else None,
             partial(self._quietly, image, FLOOR),
             joined,
+            self.network.head_score_thr,
         )
 
     def _kind(self, batch: Batch) -> str:

@@ -30,6 +30,7 @@ class Scene:
         geometry: How the image lies in the network input.
         tracer: Of the same forward; None where it is not known what the raw predictions are.
         score_thr: What is found below it is left out of ``detections``.
+        own_score_thr: The threshold that the model itself applies; None where it is not known.
         final: The final answers, where ``answers`` are raw ones; without gradients.
         raw: Raw predictions, where ``answers`` are final ones; without gradients. Asked only for what a message says.
         gradients: Whether the scalar will be differentiated. If not, what blocks gradients is no error.
@@ -42,6 +43,7 @@ class Scene:
     final: Answers | None = None
     raw: Callable[[], Answers] | None = field(default=None, repr=False)
     gradients: bool = True
+    own_score_thr: float | None = None
 
 
 class Target(ABC):

@@ -165,8 +165,9 @@ def _count(spec: TargetSpec, scene: Scene) -> int:
 def _none_of(label: int, name: str, spec: TargetSpec, scene: Scene) -> str:
     answers = scene.answers
     there = Counter(class_name(int(answers.labels[number]), answers.classes) for number in answers.shown.tolist())
-    listed = ', '.join(f'{each} ×{count}' for each, count in there.most_common(5)) or 'nothing'
-    return f'{written_spec(spec)}: no {name} is found above {scene.score_thr:g}, but {listed}{_best_of(scene, label)}'
+    listed = ', '.join(f'{each} ×{count}' for each, count in there.most_common(5))
+    found = f'but {listed}' if listed else 'and nothing else'
+    return f'{written_spec(spec)}: no {name} is found above {scene.score_thr:g}, {found}{_best_of(scene, label)}'
 
 
 def _best_of(scene: Scene, label: int | None) -> str:
@@ -179,8 +180,19 @@ def _best_of(scene: Scene, label: int | None) -> str:
     number = int(scores.argmax())
     score = float(scores[number])
     name = class_name(int(answers.labels[number]), answers.classes)
-    shows = f'{written("score_thr", _rounded_down(score))} shows it' if score > 0 else 'nothing would show it'
-    return f'; the best there is, {name}, has {score:.3g}: {shows}'
+    return f'; the best there is, {name}, has {score:.3g}: {_way_out(score, scene)}'
+
+
+def _way_out(score: float, scene: Scene) -> str:
+    """How a raw prediction of this score is seen."""
+    explains = f'{written("explain_box")} explains it where it lies'
+    if score <= 0:
+        return 'nothing would show it'
+    if scene.own_score_thr is not None and score < scene.own_score_thr:
+        return f'the model itself drops what is below {scene.own_score_thr:g}, {explains}'
+    if score >= scene.score_thr:
+        return f'the model suppressed it, {explains}'
+    return f'{written("score_thr", _rounded_down(score))} shows it'
 
 
 def score_text(score: float) -> str:

@@ -94,7 +94,9 @@ def _fate(best: _Fit, box: np.ndarray, scene: Scene) -> tuple[str, ...]:
     raw, final = scene.answers, scene.final
     notes = []
     if best.iou <= _NEAR:
-        notes.append(f'no prediction overlaps more than {_NEAR}' if _best_iou(raw, box, best.label) <= _NEAR else '')
+        near = _best_iou(raw, box, best.label) > _NEAR
+        kind = class_name(best.label, raw.classes)
+        notes.append('' if near else f'no prediction of {kind} overlaps more than {_NEAR}')
     if best.score < scene.score_thr:
         notes.append(f'score {best.score:.3g} < {scene.score_thr:g}')
     elif final is not None:

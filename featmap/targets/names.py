@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from featmap.errors import TargetError, nearest
 
+_FEW = 12  # classes that a message names all of
 _MOST = 5  # classes of one name that a message lists
 
 
@@ -42,6 +43,8 @@ def class_number(name: str, classes: Sequence[str], count: int | None = None) ->
         raise TargetError(f'class:{name}: the model has {count} classes, 0 to {count - 1}')
     if not classes:
         raise TargetError(f'class:{name}: the names of the classes are not known, expected a number from 0 up')
+    if count <= _FEW:
+        raise TargetError(f'class:{name}: the model knows no such class; it knows {", ".join(classes[:count])}')
     near = ', '.join(nearest(folded, {known.casefold(): known for known in classes[:count]}))
     raise TargetError(f'class:{name}: the model knows no such class; nearest: {near}')
 

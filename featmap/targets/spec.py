@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -131,6 +132,8 @@ def _parsed(text: str) -> dict[str, Any]:
     near = [guess for guess in nearest(word, WORDS, 1) if word not in WORDS]
     shown = {'box': 'box:0', 'class': 'class:NAME'}
     hint = f'; nearest: {shown.get(near[0], near[0])}' if near else ''
+    if near and not colon and not difflib.get_close_matches(word, WORDS, 1):
+        hint = f'; a class is class:{word}'
     raise OptionError(f'{written("explain", text)}: expected {_EXPECTED}{hint}')
 
 

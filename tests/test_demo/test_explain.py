@@ -235,3 +235,12 @@ def test_a_segmentation_is_explained_over_a_region(run, tmp_path, photo):
     Image.fromarray(np.full((64, 96), 255, np.uint8)).save('mask.png')
     (masked,) = explained('--explain', 'class:bright', '--explain-mask', 'mask.png').explanations
     assert masked.region.all()
+
+
+def test_by_what_is_said_once_the_first_image_could_be_explained(run):
+    Path('in').mkdir()
+    Image.new('RGB', (64, 64), (90, 120, 200)).save('in/a.png')
+    Image.open(IMAGE).save('in/b.png')
+    done = run('in', *DETECTOR[1:], '--explain', 'top', '--out-dir', 'o', '--panel-size', 64)
+    assert done.status == 1
+    assert done.err.index('skipped') < done.err.index('no --method and --target-layers: layercam')

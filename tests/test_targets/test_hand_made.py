@@ -88,6 +88,16 @@ def test_nothing_above_the_threshold_says_which_would_show_something() -> None:
     )
     with pytest.raises(TargetError, match='not even the raw predictions have one'):
         one(boxes([]), {'raw': lambda: boxes([])}, explain='top')
+    with pytest.raises(TargetError, match=r'no cat is found above 0\.3, and nothing else; the best'):
+        one(boxes([]), {'raw': lambda: raw}, explain='class:cat')
+
+
+def test_no_threshold_is_named_that_would_not_show_it() -> None:
+    raw = boxes([(0, 0, 10, 10, 0.04, 0), (0, 0, 10, 10, 0.6, 1)])
+    with pytest.raises(TargetError, match=r'the model itself drops what is below 0\.05, explain_box explains it'):
+        one(boxes([]), {'raw': lambda: raw, 'own_score_thr': 0.05}, explain='class:dog')
+    with pytest.raises(TargetError, match=r'cat, has 0\.6: the model suppressed it, explain_box explains it where'):
+        one(boxes([]), {'raw': lambda: raw, 'own_score_thr': 0.05}, explain='class:cat')
 
 
 def test_scores_that_have_no_gradient() -> None:
@@ -131,12 +141,12 @@ def test_a_missed_object_that_is_seen_as_something_else() -> None:
 def test_a_missed_object_where_next_to_nothing_is_predicted() -> None:
     raw = boxes([(0, 0, 10, 10, 0.1, 0)])
     notes = one(raw, box='8,8,30,30', box_class='dog').notes
-    assert notes[2] == 'no prediction overlaps more than 0.2'
+    assert notes[2] == 'no prediction of dog overlaps more than 0.2'
     with pytest.raises(TargetError, match=r'of cat overlaps it at all; the best of another, dog, has 0\.10, IoU 1'):
         one(raw, box='0,0,10,10', box_class='cat')
     with pytest.raises(TargetError, match='lies outside of the image of 60×40 pixels'):
         one(raw, box='60,0,70,10', box_class='dog')
-    with pytest.raises(TargetError, match='no such class; nearest: dog'):
+    with pytest.raises(TargetError, match='no such class; it knows dog, cat, hot dog'):
         one(raw, box='0,0,10,10', box_class='dgo')
 
 
@@ -302,3 +312,11 @@ def test_an_answer_of_no_known_kind() -> None:
         one(Answers(output=torch.zeros(2, 3, 4)), explain='top')
     with pytest.raises(OptionError):
         parse_target(3)
+
+
+def test_of_many_classes_the_nearest_are_named() -> None:
+    many = [f'kind {number}' for number in range(20)]
+    with pytest.raises(
+        TargetError, match='class:kind 91: the model knows no such class; nearest: kind 9, kind 1, kind 19'
+    ):
+        class_number('kind 91', many)

@@ -149,7 +149,7 @@ def test_measures_itself_in_the_same_forward_and_nothing_on_black(shipped: Shipp
     ('asked', 'said'),
     [
         ({'explain': 'box:19'}, "explain='box:19': the image has only box:0 to box:18; a lower score_thr keeps more"),
-        ({'explain': 'class:baloon'}, 'no such class; nearest: balloon'),
+        ({'explain': 'class:baloon'}, 'no such class; it knows balloon, kite'),
         ({'explain': 'class:99'}, 'the model has 8 classes, 0 to 7'),
         ({'explain': 'class:ball-class:kite'}, 'of a classifier or a segmentation'),
         ({'explain': 'class:ball', 'part': 'left'}, "is about one box: explain='box:14' is the first ball"),

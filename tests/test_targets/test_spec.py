@@ -49,6 +49,7 @@ def test_a_spec_goes_through_as_it_is():
         ('class:', 'class:NAME'),
         ('class:dog-class:', 'class:NAME'),
         ('klass:dog', 'nearest: class:NAME'),
+        ('zebra', 'a class is class:zebra'),
         ('', 'expected box:N'),
         ('top:3', 'expected box:N'),
         (7, 'a function of the output'),
