@@ -23,8 +23,8 @@ class Best(NamedTuple):
 
 BEST = {
     'boxes': Best('layercam', (4, 8, 16), 'product'),
-    'classes': Best('layercam', (8,)),
-    'segments': Best('layercam', (8,)),
+    'classes': Best('layercam', (4, 8, 16), 'product'),
+    'segments': Best('layercam', (4, 8, 16), 'product'),
     '': Best('layercam', (8,)),
 }
 """For each kind of answer what measured best, see docs/explanations.md."""

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+import torch
 from torch import Tensor, nn
 
 from featmap.errors import LayerError
 from featmap.explained_layers import choose_layers
+from featmap.explaining import Explaining
+from featmap.fusing import fused
 from featmap.models.openmmlab.detector import Detector
 from featmap.models.source import find_source
 from featmap.options import Run
+from featmap.targets import parse_target
 from tests.conftest import CHECKPOINT, CONFIG
 
 
 class Net(nn.Module):
-    """Stages of strides 2, 4 and 8, the last of which ends in an activation, and a head."""
+    """Stages of strides 2, 4 and 8, the last of which ends in an activation, and a head: of the image or of pixels."""
 
-    def __init__(self) -> None:
+    def __init__(self, whole: bool = True) -> None:
         super().__init__()
+        self.classes, self.whole = ('a', 'b', 'c', 'd'), whole
         self.stage1 = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU())
         self.stage2 = nn.Sequential(nn.Conv2d(4, 4, 3, 2, 1), nn.ReLU())
         self.stage3 = nn.Conv2d(4, 4, 3, 2, 1)
@@ -25,7 +31,8 @@ class Net(nn.Module):
         self.head = nn.Conv2d(4, 4, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.act(self.stage3(self.stage2(self.stage1(x))))).mean((2, 3))
+        planes = self.head(self.act(self.stage3(self.stage2(self.stage1(x)))))
+        return planes.mean((2, 3)) if self.whole else planes
 
 
 def network(module: nn.Module):
@@ -44,6 +51,20 @@ def test_a_layer_stands_for_all_strides_that_have_none() -> None:
 def test_of_a_detector_it_is_of_the_backbone() -> None:
     layers = choose_layers(Detector(CONFIG, CHECKPOINT, 'cpu'), [4, 8, 16])
     assert layers == ('backbone.stage1', 'backbone.stage2', 'backbone.stage3')
+
+
+@pytest.mark.parametrize(('whole', 'kind'), [(True, 'classes'), (False, 'segments')])
+def test_classes_of_images_and_of_pixels_are_explained_on_several_stages(whole: bool, kind: str) -> None:
+    torch.manual_seed(0)
+    net = network(Net(whole))
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    explaining = Explaining(net, parse_target('top'))
+    explained = explaining(image)
+    [found] = explained.explanations
+    assert net.respond(net.prepare([image]))[0].kind == kind
+    assert (found.method, [item.layer for item in found.maps]) == ('layercam', ['stage2', 'stage3'])
+    apart = Explaining(net, parse_target('top'), fuse='none')(image).explanations
+    np.testing.assert_allclose(found.heat, fused([one.heat for one in apart], 'product'), atol=1e-6)
 
 
 def test_a_net_without_a_map() -> None:
