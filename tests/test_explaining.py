@@ -57,6 +57,19 @@ def test_by_default_each_box_is_lit_up_by_itself(boxes: Explained) -> None:
     assert np.mean(points) > 0.9
 
 
+def test_averaged_gradients_light_up_everything_alike(boxes: Explained, detector: Detector, image: np.ndarray) -> None:
+    found = Explaining(detector, parse_target('boxes'), ['gradcam', 'eigen'], ['backbone.stage2'])(image)
+    averaged, agnostic = found.explanations[0::2], found.explanations[1::2]
+    energy = [each.heat[inside(each.heat, each.box)].sum() / each.heat.sum() for each in averaged]
+    assert np.mean(energy) < 0.15  # by default over 0.85
+    # What does not ask which box is meant is the same for all of them, and says so.
+    assert all(each.class_agnostic for each in agnostic)
+    assert not any(each.class_agnostic for each in (*averaged, *boxes.explanations))
+    for each in agnostic:
+        np.testing.assert_array_equal(each.heat, agnostic[0].heat)
+    assert len({each.trace for each in agnostic}) == 19
+
+
 def test_the_trace_stands_in_the_headline(boxes: Explained) -> None:
     first = boxes.explanations[0]
     assert first.headline.startswith(f'box 0 · {boxes.detections.name(0)} {boxes.detections.scores[0]:.2f} ← neck[')

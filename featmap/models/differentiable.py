@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import wraps
 from typing import Any
 
@@ -161,18 +161,26 @@ def joined(module: nn.Module, method: str, parts: bool = True) -> Iterator[None]
 @contextmanager
 def running_in(mode: type[TorchFunctionMode], owners: Iterable[nn.Module], method: str) -> Iterator[None]:
     """Inside, the method of this name of any of some modules runs in a mode of its own."""
-    having = [owner for owner in owners if callable(getattr(owner, method, None))]
-    before = [vars(owner).get(method) for owner in having]
+    with ExitStack() as stack:
+        for owner in owners:
+            given = getattr(owner, method, None)
+            if callable(given):
+                stack.enter_context(overridden(owner, method, _in_mode(mode, given)))
+        yield
+
+
+@contextmanager
+def overridden(owner: nn.Module, method: str, by: Callable[..., Any]) -> Iterator[None]:
+    """Inside, a module's method is another one."""
+    own = vars(owner).get(method)
     try:
-        for owner in having:
-            setattr(owner, method, _in_mode(mode, getattr(owner, method)))
+        setattr(owner, method, by)
         yield
     finally:
-        for owner, own in zip(having, before):
-            if own is None:
-                vars(owner).pop(method, None)
-            else:
-                setattr(owner, method, own)
+        if own is None:
+            vars(owner).pop(method, None)
+        else:
+            setattr(owner, method, own)
 
 
 def _in_mode(mode: type[TorchFunctionMode], method: Callable[..., Any]) -> Callable[..., Any]:

@@ -141,6 +141,7 @@ def test_figures_say_how_faithful_it_is(run, monkeypatch):
     assert proof['blur']['insertion'] > 0.75 > 0.25 > proof['blur']['deletion']
     assert proof['blur']['insertion'] > proof['controls']['random']['blur']['insertion'] + 0.1
     assert proof['label'].startswith('insertion ')
+    assert 'the box itself: ' in proof['label']  # beside what knows nothing of the model
     assert 'insertion' in Path('f.svg').read_text(encoding='utf-8')
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from featmap.models.differentiable import overridden
 from featmap.models.openmmlab.segmentors import is_segmentor
 
 _LEAST = 1e-12  # of a share whose log is taken
@@ -37,12 +38,5 @@ def class_scores(model: nn.Module) -> Iterator[list[Tensor]]:
         return given(scores, *args, **kwargs)
 
     shares = is_segmentor(model) and hasattr(getattr(model, 'decode_head', None), 'query_embed')
-    own = vars(owner).get(method)
-    setattr(owner, method, keep)
-    try:
+    with overridden(owner, method, keep):
         yield kept
-    finally:
-        if own is None:
-            vars(owner).pop(method, None)
-        else:
-            setattr(owner, method, own)

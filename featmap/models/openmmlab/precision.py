@@ -6,13 +6,14 @@ A bfloat16 has 8 significant bits: beyond 256 pixels, the centre of a cell would
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import wraps
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from featmap.models.differentiable import overridden
 from featmap.tracing.rules import tensors_in
 
 # Heads make their priors in the type of what they are given, and decode by them.
@@ -47,17 +48,10 @@ class FullPrecision:
     @contextmanager
     def active(self) -> Iterator[None]:
         """Inside the ``with`` block, what decodes is given float32 and computes in it."""
-        before = [vars(module).get(name) for module, name in self._methods]
-        try:
+        with ExitStack() as stack:
             for module, name in self._methods:
-                setattr(module, name, _single(getattr(module, name)))
+                stack.enter_context(overridden(module, name, _single(getattr(module, name))))
             yield
-        finally:
-            for (module, name), own in zip(self._methods, before):
-                if own is None:
-                    vars(module).pop(name, None)
-                else:
-                    setattr(module, name, own)
 
 
 def _single(method: Callable[..., Any]) -> Callable[..., Any]:
