@@ -53,8 +53,13 @@ def choose_layers(network: AnyModel, strides: Sequence[int], extra_tokens: int |
     octaves = sorted({_octave(layer) for layer in drawn})
     wanted = [round(math.log2(stride)) for stride in strides]
     taken = [max((each for each in octaves if each <= octave), default=octaves[0]) for octave in wanted]
-    ends = {octave: _end_of_stage([layer for layer in drawn if _octave(layer) == octave]) for octave in taken}
-    return tuple(end.name for end in ends.values())
+    ends: dict[int, str] = {}
+    for octave in sorted(set(taken)):
+        there = [layer for layer in drawn if _octave(layer) == octave]
+        # What holds the end of a finer stage holds all stages, and is none.
+        single = [layer for layer in there if not any(end.startswith(f'{layer.name}.') for end in ends.values())]
+        ends[octave] = _end_of_stage(single or there).name
+    return tuple(ends[octave] for octave in dict.fromkeys(taken))
 
 
 def _end_of_stage(layers: Sequence[LayerInfo]) -> LayerInfo:

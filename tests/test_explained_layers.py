@@ -48,6 +48,18 @@ def test_a_layer_stands_for_all_strides_that_have_none() -> None:
     assert choose_layers(network(Net()), [4, 8, 16]) == ('stage2', 'stage3')
 
 
+def test_what_holds_all_stages_is_none_of_them() -> None:
+    class Staged(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stages = nn.Sequential(*(nn.Conv2d(3 if not n else 4, 4, 3, 2, 1) for n in range(4)))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.stages(x).mean((2, 3))
+
+    assert choose_layers(network(Staged()), [4, 8, 16]) == ('stages.1', 'stages.2', 'stages.3')
+
+
 def test_of_a_detector_it_is_of_the_backbone() -> None:
     layers = choose_layers(Detector(CONFIG, CHECKPOINT, 'cpu'), [4, 8, 16])
     assert layers == ('backbone.stage1', 'backbone.stage2', 'backbone.stage3')

@@ -114,7 +114,8 @@ def fused_map(explanation: Explanation) -> FeatureMap:
 
 def _joined(names: Sequence[str]) -> str:
     """Layers as a text, what they are parts of once: ``backbone.stage1 + stage2``."""
-    inside = f'{names[0].rpartition(".")[0]}.'
+    whole, _, last = names[0].rpartition('.')
+    inside = f'{whole.rpartition(".")[0] if last[:1].isdigit() else whole}.'  # a number alone would tell nothing
     return ' + '.join(dict.fromkeys([names[0], *(name.removeprefix(inside) for name in names[1:])]))
 
 

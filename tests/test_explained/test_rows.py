@@ -55,6 +55,17 @@ def test_what_layers_are_parts_of_is_said_once():
     )
 
 
+@pytest.mark.parametrize(
+    ('names', 'said'),
+    [
+        (('stages.1', 'stages.2'), 'stages.1 + stages.2'),
+        (('backbone.layers.1', 'backbone.layers.2'), 'backbone.layers.1 + layers.2'),
+    ],
+)
+def test_a_number_is_not_left_alone(names, said):
+    assert drawn(explanation(0, names))[0].name == said
+
+
 def test_labels_tell_method_layer_scale_and_what_has_to_be_known():
     one = explanation(0, method='eigen', class_agnostic=True, notes=('IoU 0.5',))
     map_ = Shown('map', one, one.maps[0])
