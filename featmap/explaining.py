@@ -175,6 +175,7 @@ class Explaining:
             partial(self._quietly, image, FLOOR),
             joined,
             self.network.head_score_thr,
+            tuple(layer.label for layer in self._layers),
         )
 
     def _kind(self, batch: Batch) -> str:

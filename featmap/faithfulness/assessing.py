@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +36,10 @@ class Measurable(typing.Protocol):
     @property
     def region(self) -> np.ndarray | None:
         """(H, W) bool, on the original; None where it has none."""
+
+    @property
+    def class_index(self) -> int | None:
+        """The number of its class; None where it has none."""
 
     def measure(self, answers: Sequence[Any]) -> Tensor:
         """Its value in each of B answers: (B,)."""
@@ -82,7 +87,8 @@ def assess(
             return localised(heat, within, others, tuple(curves[number, id(heat)]))
 
         beside = {name: figures(heat) for name, heat in controls[number].items()}
-        found.append([Faithfulness(protocol, figures(heat), beside) for heat in maps[number]])
+        named = replace(protocol, value=_value(one))
+        found.append([Faithfulness(named, figures(heat), beside) for heat in maps[number]])
     return found
 
 
@@ -104,6 +110,15 @@ def inside(chosen: Measurable, shape: tuple[int, int]) -> np.ndarray | None:
         return np.asarray(chosen.region, bool)
     boxes = _boxes_of(chosen)
     return np.any([box_mask(box, shape) for box in boxes], axis=0) if len(boxes) else None
+
+
+def _value(chosen: Measurable) -> str:
+    """What is measured of a target, as :class:`Protocol` calls it."""
+    if chosen.region is not None:
+        return 'mean probability'
+    if len(_boxes_of(chosen)):
+        return 'IoU × score'
+    return 'value of the function' if chosen.class_index is None else 'probability'
 
 
 def _boxes_of(chosen: Measurable) -> np.ndarray:

@@ -32,12 +32,15 @@ class Protocol:
         baselines: What takes the pixels' place, of :data:`BASELINES`: the image blurred by 5 % of its longer side, or
             black. The first one's figures stand in labels.
         seed: Of the order among pixels of the same heat, and of the control *random*.
+        value: What is measured of the model, as the name has it: ``IoU × score`` of boxes, ``probability`` of classes,
+            ``mean probability`` of regions.
     """
 
     areas: str = 'equal'
     steps: int = 50
     baselines: tuple[str, ...] = ('blur',)
     seed: int = 0
+    value: str = 'IoU × score'
 
     def __post_init__(self) -> None:
         if self.areas not in AREAS:
@@ -59,4 +62,4 @@ class Protocol:
     def name(self) -> str:
         """What stands with every figure: ``featmap-1 · IoU × score · 50 equal areas · blur``."""
         areas = f'{self.steps} equal areas' if self.areas == 'equal' else f'{_OCTAVES} octaves of area'
-        return f'featmap-1 · IoU × score · {areas} · {" and ".join(self.baselines)}'
+        return f'featmap-1 · {self.value} · {areas} · {" and ".join(self.baselines)}'

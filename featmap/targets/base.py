@@ -31,6 +31,7 @@ class Scene:
         tracer: Of the same forward; None where it is not known what the raw predictions are.
         score_thr: What is found below it is left out of ``detections``.
         own_score_thr: The threshold that the model itself applies; None where it is not known.
+        layers: Where the graph begins, if it is at layers that were asked for.
         final: The final answers, where ``answers`` are raw ones; without gradients.
         raw: Raw predictions, where ``answers`` are final ones; without gradients. Asked only for what a message says.
         gradients: Whether the scalar will be differentiated. If not, what blocks gradients is no error.
@@ -44,6 +45,7 @@ class Scene:
     raw: Callable[[], Answers] | None = field(default=None, repr=False)
     gradients: bool = True
     own_score_thr: float | None = None
+    layers: tuple[str, ...] = ()
 
 
 class Target(ABC):
@@ -81,9 +83,11 @@ def choose(spec: TargetSpec, scene: Scene) -> list[Chosen]:
         )
     chosen = target.choose(spec, scene)
     if scene.gradients and not all(each.scalar.requires_grad for each in chosen):
+        where = ', '.join(scene.layers)
         raise TargetError(
-            f'{chosen[0].name} has no gradient: something in the model blocks it (detach or no_grad inside of it, a '
-            f'compiled or quantised layer); {remedy()}'
+            f'{chosen[0].name} has no gradient{where and " in "}{where}: '
+            f'{where and "it does not depend on that, or "}something in the model blocks it (detach or no_grad inside '
+            f'of it, a compiled or quantised layer); {remedy()}'
         )
     return chosen
 

@@ -75,7 +75,7 @@ def of_image(spec: TargetSpec, scene: Scene) -> list[Chosen]:
         return probability(_logits(later, spec), label, other, later.activation)
 
     score = float(measured(answers).detach())
-    return [Chosen(again(answers), first, f'{score:.2f}', score, measured, class_index=label, again=again)]
+    return [Chosen(again(answers), first, boxes.score_text(score), score, measured, class_index=label, again=again)]
 
 
 def _as_class(name: str, label: int, answers: Answers) -> str:

@@ -106,12 +106,14 @@ def test_a_region_is_its_own_control():
     region = heat_on(LEFT) > 0
     [[found]] = assess(Model(), [Square(LEFT, region)], [[heat_on(RIGHT)]], protocol=Protocol(steps=2))
     assert set(found.controls) == {'random', 'region'}
+    assert 'mean probability' in found.protocol.name
     assert (found.controls['region'].energy, found.figures.energy) == (1, 0)
 
 
 def test_a_class_without_a_place_has_curves_alone():
     class Whole:
         box = boxes = region = None
+        class_index = 2
 
         def measure(self, answers):
             return torch.stack([one.pixels[1:5].mean() for one in answers])
@@ -119,4 +121,5 @@ def test_a_class_without_a_place_has_curves_alone():
     [[found]] = assess(Model(), [Whole()], [[heat_on(LEFT)]], protocol=Protocol(steps=2))
     np.testing.assert_allclose(found.figures.curves[0].insertion, [0, 0.5, 1])
     assert set(found.controls) == {'random'}
+    assert found.label.endswith('featmap-1 · probability · 2 equal areas · blur')
     assert np.isnan([found.figures.energy, found.figures.others, found.figures.pointing]).all()

@@ -105,7 +105,16 @@ def test_scores_that_have_no_gradient() -> None:
     blocked = Answers('boxes', answers.boxes.detach(), answers.scores.detach(), answers.labels, answers.shown)
     with pytest.raises(TargetError, match=r'something in the model blocks it .*; methods that need no gradient work'):
         one(blocked, explain='box:0')
+    with pytest.raises(
+        TargetError, match=r'has no gradient in side\.conv: it does not depend on that, or something in'
+    ):
+        one(blocked, {'layers': ('side.conv',)}, explain='box:0')
     assert one(blocked, {'gradients': False}, explain='box:0').score == 0.5
+
+
+def test_an_improbable_class_has_a_score_that_is_not_zero() -> None:
+    assert one(classes([6.0, 0, 0]), explain='class:cat').label == 'cat · 0.002'
+    assert one(classes([6.0, 0, 0]), explain='class:dog').label == 'dog · 1.00'
 
 
 @pytest.mark.parametrize(
