@@ -122,7 +122,7 @@ class Explain:
     method: tuple[str, ...] = option(
         (), names('NAME', 'at least one method, such as layercam'),
         'how: `layercam`, `odam`, `hirescam`, `gradcam`, `integrated_gradients`, `drise`, `attention` and others, see '
-        'the README; several stand side by side', 'what measured best', rules=(_EXPLAINED,),
+        '`docs/explanations.md`; several stand side by side', 'what measured best', rules=(_EXPLAINED,),
     )  # fmt: skip
     fuse: str | None = option(
         None, one_of('F', *FUSIONS),
