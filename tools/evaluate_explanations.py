@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from explanation_tables.maps import MapSpec
 from explanation_tables.measuring import Measurer
-from explanation_tables.pictures import Picture, coco, scenes, singles, small
+from explanation_tables.pictures import Picture, coco, medium, scenes, singles, small
 from explanation_tables.records import Records, read_records
 from explanation_tables.regions import Regions
 from explanation_tables.tables import insert, markdown
@@ -43,7 +43,12 @@ DEMO: dict[str, tuple[str, str, dict[str, Any]]] = {
     'singles': ('demo/classifier.py:classifier', 'demo/classifier.pth', {'preprocess': 'preprocess'}),
 }
 """For a set of scenes the shipped model, its weights and further options."""
-SETS = {'scenes': (scenes, 'boxes'), 'singles': (singles, 'top'), 'small': (small, 'regions')}
+SETS = {
+    'scenes': (scenes, 'boxes'),
+    'medium': (medium, 'boxes'),
+    'singles': (singles, 'top'),
+    'small': (small, 'regions'),
+}
 """The sets of scenes, and what is explained in them."""
 
 
@@ -95,7 +100,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if args.images is not None and args.ann_file is None:
         parser.error('--images goes with --ann-file')
     if args.config is None and args.set not in DEMO:
-        parser.error(f'--set {args.set} needs a model, such as tools/train_explained_segmentor.py makes')
+        parser.error(f'--set {args.set} needs a model, such as tools/train_explained_detectors.py makes')
     if not args.table and not (args.maps or args.methods):
         parser.error('nothing to measure: --maps, or --methods and --layers')
     return args

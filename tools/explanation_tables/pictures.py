@@ -18,6 +18,7 @@ from featmap.reading import read_image
 
 SCENE_SIZES = ((640, 400), (480, 640), (640, 640))
 SINGLE_SIZES = ((640, 400), (480, 640), (512, 512))
+MEDIUM_SIZES = ((320, 200), (240, 320), (320, 320))
 SMALL_SIZES = ((192, 128), (144, 192), (192, 192))
 HELD_OUT = 1_000_000
 """Seed of the first scene that nothing was trained on."""
@@ -48,6 +49,13 @@ def singles(count: int, first: int = HELD_OUT) -> Iterator[Picture]:
     for number in range(count):
         seed, size = first + number, SINGLE_SIZES[number % len(SINGLE_SIZES)]
         yield Picture(f'single {seed}', partial(_single, seed, size))
+
+
+def medium(count: int, first: int = HELD_OUT) -> Iterator[Picture]:
+    """Scenes of half that size: what the detectors of tools/train_explained_detectors.py have not seen."""
+    for number in range(count):
+        seed, size = first + number, MEDIUM_SIZES[number % len(MEDIUM_SIZES)]
+        yield Picture(f'medium {seed}', partial(_scene, seed, size))
 
 
 def small(count: int, first: int = HELD_OUT) -> Iterator[Picture]:
