@@ -40,17 +40,17 @@ def test_what_is_no_map_is_refused(text):
 
 
 def explanation(index, method, layer, level, path=''):
-    geometry = ImageGeometry.whole((2, 2))
-    values = np.full((1, 2, 2), level, np.float32)
-    item = FeatureMap(values, layer, (1, 2, 2), (1.0, 1.0), geometry, path)
-    return Explanation(f'box {index}', method, (item,), values[0], index=index)
+    """Heat of 1 in one corner and ``level`` in the next; none at all for a level of 0."""
+    values = np.array([[[1, level], [0, 0]]], np.float32) * (level > 0)
+    item = FeatureMap(values, layer, (1, 2, 2), (1.0, 1.0), ImageGeometry.whole((2, 2)), path)
+    return Explanation(f'box {index}', method, (item,), index=index)
 
 
 def test_heats_are_sorted_by_target_and_fused():
     found = by_target(
         [
             explanation(0, 'layercam', 'a', 0.5),
-            explanation(0, 'layercam', 'b', 1.0),
+            explanation(0, 'layercam', 'b', 0.25),
             explanation(0, 'eigen', 'a', 0.1),
             explanation(1, 'layercam', 'a', 0.2),
             explanation(1, 'layercam', 'n', 0.0, '[0]'),
@@ -62,8 +62,9 @@ def test_heats_are_sorted_by_target_and_fused():
     assert found[0]['eigen', 'a'] is found[1]['eigen', 'a']
     assert found[1]['layercam', 'a'] is not found[0]['layercam', 'a']
     # A level that had nothing to do with the target does not halve the others.
-    np.testing.assert_array_equal(found[1]['layercam', 'n'], np.ones((2, 2)))
-    np.testing.assert_array_equal(MapSpec.parse('layercam@a').heat(found[0]), np.full((2, 2), 0.5))
+    np.testing.assert_array_equal(found[1]['layercam', 'n'], [[1, 1], [0, 0]])
+    np.testing.assert_array_equal(MapSpec.parse('layercam@a').heat(found[0]), [[1, 0.5], [0, 0]])
+    np.testing.assert_array_equal(MapSpec.parse('layercam@a,b:product').heat(found[0]), [[1, 0.125], [0, 0]])
 
 
 def test_the_interval_is_of_images_not_of_targets():
