@@ -146,7 +146,7 @@ class Why:
         explanations = self._measured(explained)
         asked = self.run.explain
         if asked.zoom and all(focus(each) is None for each in explanations):
-            raise OptionError(f'{written("zoom")} goes with boxes and regions, and {explanations[0].label} has neither')
+            raise OptionError(f'{written("zoom")} goes with a box or a region, and {explanations[0].label} is neither')
         drawing = ExplanationDrawer(drawer, asked.zoom, asked.explain_box)
         found = explained.detections
         renderings = drawing.draw_sheets(image, explanations, found, name) if pictures else ()

@@ -17,6 +17,12 @@ def test_nothing_marked_is_the_picture_itself():
     assert drawn is not GREY
 
 
+def test_a_bold_box_has_the_color_of_its_class_where_nothing_else_was_found():
+    none = Detections(classes=('cat', 'dog'), palette=((250, 10, 10), (20, 250, 20)))
+    assert len(none) == 0
+    assert color_for(none, 1) == (20, 250, 20)
+
+
 def test_a_bold_box_is_drawn_around_what_is_in_it():
     marked = Marked(np.array([[40, 20, 80, 60]], np.float32), (), np.array([-1]))
     drawn = draw_marked(GREY, marked, None, View.of(SHAPE, None))

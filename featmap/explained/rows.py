@@ -15,6 +15,7 @@ from featmap.norm import Norm
 from featmap.rendering.labels import Label, label_of
 from featmap.rendering.marked import Marked
 from featmap.rendering.normalize import Range
+from featmap.rendering.text import SEPARATOR
 from featmap.structures import Detections, FeatureMap
 
 Asked = Optional[tuple[float, float, float, float]]
@@ -165,6 +166,12 @@ def window_around(box: np.ndarray, image_shape: tuple[int, int], aspect: float) 
     return spans[0][0], spans[1][0], spans[0][1], spans[1][1]
 
 
+def _tag(label: str) -> str:
+    """A label as a box carries it: ``2 tree 0.93 left side`` of ``box 2 · left side · tree 0.93``."""
+    name, *words = label.removeprefix('box ').split(SEPARATOR)
+    return ' '.join([name, *words[-1:], *words[:-1]])
+
+
 def marked_of(
     explanations: Sequence[Explanation],
     detections: Detections | None,
@@ -189,7 +196,7 @@ def marked_of(
         if each.box is not None:
             boxes.append(each.box)
             labels.append(label)
-            texts.append(each.label.removeprefix('box ').replace(' · ', ' '))
+            texts.append(_tag(each.label))
             among += [] if each.index is None else [each.index]
         elif detections is not None and label >= 0:  # a class: all of its boxes
             found = np.flatnonzero(detections.labels == label).tolist()

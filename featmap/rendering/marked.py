@@ -93,7 +93,8 @@ def others(detections: Detections, among: Sequence[int]) -> Detections:
 
 def color_for(detections: Detections | None, label: int) -> tuple[int, int, int]:
     """The RGB colour of a bold box: its class's, bright enough to be seen on heat."""
-    return ASKED if label < 0 else bright(color_of(detections or Detections(), label))
+    known = Detections() if detections is None else detections  # one that is empty has a palette, too
+    return ASKED if label < 0 else bright(color_of(known, label))
 
 
 def bold(shape: tuple[int, ...]) -> int:

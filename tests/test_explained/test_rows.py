@@ -103,6 +103,8 @@ def test_what_is_bold():
     assert marked_of([explanation(1)], FOUND, tags=False).tags == ()
     all_cats = marked_of([explanation(None, label='class cat · 2 detections')], FOUND)
     assert (all_cats.among, all_cats.tags) == ((0, 2), ('0 cat 0.90', '2 cat 0.40'))
+    side = marked_of([explanation(1, label='box 1 · left side · dog 0.80')], FOUND)
+    assert side.tags == ('1 dog 0.80 left side',)
     missed = marked_of([replace(explanation(0), index=None, label='missed cat · 0.11')], FOUND)
     assert (missed.among, missed.tags) == ((), ('missed cat 0.11',))
 
