@@ -125,6 +125,8 @@ class Explaining:
         joined = bool(begins) and any(each.needs_graph for each in methods)
         recorder, unfolder = self._recorder(batch, wanted)
         with ExitStack() as stack:
+            for forget in (recorder.clear, *(each.forget for each in methods)):
+                stack.callback(forget)  # also where there is no such target: a graph is as large as the network
             stack.enter_context(torch.enable_grad() if joined else torch.no_grad())
             with ExitStack() as around:
                 around.enter_context(self._placement.watched(batch.inputs, recorder.calls))
@@ -137,7 +139,6 @@ class Explaining:
             chosen = [each for spec in self.specs for each in choose(spec, scene)]
             asked = Asked(self.network, image, unspoilt, self.seed, self.batch_size, self.extra_tokens)
             found = list(self._explained(chosen, methods, wanted, recorder, unfolder, asked))
-            recorder.clear()
         return Explained(tuple(found), final.detections, batch.geometries[0], tuple(map(_bare, chosen)), asked)
 
     def _recorder(self, batch: Batch, wanted: list[Target]) -> tuple[UnfoldingRecorder, Unfolder]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from featmap.errors import FeatMapError, LayerError, OptionError
+from featmap.errors import FeatMapError, LayerError, OptionError, TargetError
 from featmap.explainers.base import AskingExplainer, Heat
 from featmap.explaining import Explained, Explaining
 from featmap.geometry import Cells
@@ -184,3 +186,16 @@ def test_where_a_caller_runs_inference_alone(detector: Detector, image: np.ndarr
 def test_a_side_is_not_explained_by_what_asks_for_the_score(detector: Detector, method: str) -> None:
     with pytest.raises(OptionError, match=f'left.*: the method {method} asks for the score.*layercam'):
         Explaining(detector, parse_target('box:0', 'left'), ['layercam', method])
+
+
+def test_a_target_that_is_not_there_keeps_no_graph_alive(detector: Detector, image: np.ndarray) -> None:
+    explain = Explaining(detector, parse_target('box:77'), ['layercam'], ['backbone.stage2'])
+    seen: list[Any] = []
+    handle = detector.model.neck.register_forward_hook(lambda *call: seen.append(weakref.ref(call[2][0])))
+    try:
+        with pytest.raises(TargetError, match='only box:0 to box:18'):
+            explain(image)
+    finally:
+        handle.remove()
+    gc.collect()
+    assert [each() for each in seen] == [None]

@@ -159,10 +159,6 @@ class AttentionTape(TorchFunctionMode):
         """The calls of deformable attention in the last forward, in their order."""
         return [each for each in self.taken if isinstance(each, Sampling)]
 
-    def clear(self) -> None:
-        """Let go of what was taken down, and of the graph with it."""
-        self.taken = []
-
     def _begin(self) -> None:
         """A forward, perhaps of an image whose first one did not come to its end."""
         self.taken = []

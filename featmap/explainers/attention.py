@@ -64,10 +64,10 @@ class Attention(AskingExplainer):
 
     def explain(self, asked: Asked, chosen: Sequence[Any], layers: Sequence[Any] = ()) -> list[list[Heat]]:
         assert self._tape is not None, 'watching comes first'
-        try:
-            return [self._heats(each, [target.name for target in layers], self._tape) for each in chosen]
-        finally:
-            self._tape.clear()
+        return [self._heats(each, [target.name for target in layers], self._tape) for each in chosen]
+
+    def forget(self) -> None:
+        self._tape = None
 
     def _heats(self, chosen: Any, names: Sequence[str], tape: AttentionTape) -> list[Heat]:
         queries = [trace.query for trace in chosen.traces if trace.query is not None]

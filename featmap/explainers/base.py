@@ -83,6 +83,9 @@ class Explainer(ABC):  # noqa: B024 each kind has another question to answer
         """Entered around the forward that targets are chosen from; nothing by default."""
         return nullcontext()
 
+    def forget(self) -> None:  # noqa: B027 most have nothing
+        """Let go of what was watched, and of its graph: the image is explained, or cannot be."""
+
 
 class MapExplainer(Explainer):
     """Makes the heat of one layer's map out of the map and of the gradient of what is explained."""

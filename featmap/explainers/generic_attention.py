@@ -41,10 +41,10 @@ class GenericAttention(AskingExplainer):
 
     def explain(self, asked: Asked, chosen: Sequence[Any], layers: Sequence[Any] = ()) -> list[list[Heat]]:
         assert self._tape is not None, 'watching comes first'
-        try:
-            return [self._heats(each, self._tape) for each in chosen]
-        finally:
-            self._tape.clear()
+        return [self._heats(each, self._tape) for each in chosen]
+
+    def forget(self) -> None:
+        self._tape = None
 
     @staticmethod
     def _heats(chosen: Any, tape: AttentionTape) -> list[Heat]:
