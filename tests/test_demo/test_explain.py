@@ -159,7 +159,7 @@ def test_figures_say_how_faithful_it_is(run, monkeypatch):
         (['--explain', 'box:0', '--target-layers', 'backbone.stage2', '--topk', '3'], '--topk is for feature maps'),
         (['--explain', 'box:0', '--score-thr', '0.999'], '--score-thr'),
         (['--explain-box', '5000,1,5010,9'], 'lies outside of the image of 1024×640 pixels'),
-        (['--explain', 'class:sailboat', '--zoom'], '--zoom goes with boxes and regions, and class sailboat'),
+        (['--explain', 'class:sailboat', '--zoom'], '--zoom goes with a box or a region, and class sailboat'),
         (['--explain', 'top', '--at', '1,1'], '--at'),
         (['--explain-mask', 'nowhere.png'], '--explain-mask nowhere.png: there is no such file'),
     ],
