@@ -13,6 +13,7 @@ from featmap.errors import LayerError, OptionError
 from featmap.explainers import AblationCAM, DRise, Occlusion, ScoreCAM
 from featmap.geometry import Cells
 from featmap.layers import resolve
+from featmap.perturbing import Masked
 from tests.explainer_helpers import asked_of, output
 from tests.test_perturbing.test_masks import b_spline
 
@@ -173,3 +174,14 @@ def test_how_many_tokens_stand_before_the_cells_reaches_what_asks_about_channels
     assert heat.values.shape == (4, 4)
     with pytest.raises(LayerError, match='extra_tokens'):
         method.explain(replace(asked, extra_tokens=2), [output()], layers)
+
+
+def test_values_are_where_the_masks_are():
+    class Host(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.ones(len(x))
+
+    asked = asked_of(Host(), WHITE)
+    asked = replace(asked, batch=replace(asked.batch, inputs=asked.batch.inputs.to('meta')))  # in the place of a GPU
+    values = Masked(asked, [output()], 'black')(torch.ones(3, 32, 32, device='meta'))
+    assert (values.device.type, values.shape) == ('meta', (1, 3))

@@ -57,7 +57,8 @@ class Masked:
         for first in range(start, stop, self._asked.batch_size):
             end = min(first + self._asked.batch_size, stop)
             inputs = self._blend(masks[first:end])
-            found.append(measure_all(self._chosen, self._asked.answer(inputs)))
+            values = measure_all(self._chosen, self._asked.answer(inputs))
+            found.append(values.to(inputs.device))  # what answers without boxes are measured by may lie on the host
             if progress is not None:
                 progress(end, len(masks))
         return torch.cat(found, dim=1)
