@@ -108,9 +108,8 @@ class Measurer:
         for layers, methods in groups.items():
             explainers = [explainer_of(method, self.arguments) for method in methods]
             agnostic += [each.name for each in explainers if each.class_agnostic]
-            joined = any(each.needs_graph for each in explainers)
             explaining = Explaining(
-                self.network if joined else self.asked_network,
+                self.network,
                 self.spec,
                 explainers,
                 layers,
