@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from featmap.geometry import Cells
+from featmap.reducers.base import one_thread
 from featmap.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class MapExplainer(Explainer):
 
     def heat(self, features: Tensor, gradient: Tensor) -> Tensor:
         """As :meth:`explain`, of any type and with a graph or without: (h, w) float32 from 0 up, NaN if not finite."""
-        with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
+        with torch.no_grad(), torch.autocast(features.device.type, enabled=False), one_thread(features):
             values = self.explain(features.detach().float(), gradient.detach().float()).clamp(min=0)
             return values.masked_fill(torch.isinf(values), torch.nan)
 

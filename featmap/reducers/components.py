@@ -50,11 +50,17 @@ def _leading_eigenpairs(product: np.ndarray, count: int) -> tuple[np.ndarray, np
         try:
             values, vectors = eigsh(product, count, which='LA', v0=start, ncv=max(4 * count, 12), tol=1e-7)
         except ArpackError:  # no convergence: the whole decomposition has no such trouble
-            values, vectors = np.linalg.eigh(product)
+            values, vectors = _eigenpairs(product)
     else:
-        values, vectors = np.linalg.eigh(product)
+        values, vectors = _eigenpairs(product)
     order = np.argsort(-values, kind='stable')[:count]
     return np.maximum(values[order], 0), np.ascontiguousarray(vectors[:, order])
+
+
+def _eigenpairs(product: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """All of them, by PyTorch: threads of the library under NumPy wait for its own, for twenty times as long."""
+    values, vectors = torch.linalg.eigh(torch.from_numpy(product))
+    return values.numpy(), vectors.numpy()
 
 
 def fix_signs(components: Tensor) -> Tensor:
