@@ -110,7 +110,7 @@ def test_pytorchs_module_hands_out_what_it_was_asked_for(asked, on_graph):
     lambda a, v: a.softmax(-1) @ v,
     lambda a, v: torch.bmm(F.dropout(F.softmax(a, dim=2), 0.5, False), v),
     lambda a, v: torch.einsum('hqk,hkc->qhc', torch.softmax(a, dim=-1), v),
-    lambda a, v: torch.matmul(a.softmax(dim=-1, dtype=torch.float64).to(v.dtype)[None], v[None]),
+    lambda a, v: torch.matmul(a.softmax(dim=-1, dtype=torch.float64).to(v.dtype).unsqueeze(0), v.unsqueeze(0)),
 ], ids=['operator', 'bmm', 'einsum', 'matmul'])  # fmt: skip
 def test_weights_are_told_by_being_multiplied_with_values(what):
     tape, made = taped(what, random(2, 3, 4), random(2, 4, 5))
