@@ -18,8 +18,8 @@ from featmap.wording import option as written
 
 _BACKBONE, _HEAD = 'backbone', 'head'
 _NUMBER = re.compile(r'\d+[a-z]?(?=$|[._])')
-# Parts that come after what is looked at first, and those beside it.
-_AFTER = re.compile(r'(?:^|[._])(?:\w*decoder|\w*head|\w*neck|fpn|aux\w*|classifier)\d*(?:$|\.)', re.IGNORECASE)
+AFTER = re.compile(r'(?:^|[._])(?:\w*decoder|\w*head|\w*neck|fpn|aux\w*|classifier)\d*(?:$|\.)', re.IGNORECASE)
+"""Parts that come after what is looked at first, and those beside it."""
 _LEAST_SHARE = 0.5  # of the parameters of the largest family: a smaller one is a part of something
 
 
@@ -84,7 +84,7 @@ def default_layers(layers: Sequence[LayerInfo]) -> Default | None:
         layers: What :func:`featmap.layer_tree.measure` found.
     """
     drawable = [layer for layer in layers if _is_drawn(layer)]
-    drawable = [layer for layer in drawable if not _AFTER.search(layer.name)] or drawable
+    drawable = [layer for layer in drawable if not AFTER.search(layer.name)] or drawable
     families: defaultdict[str, list[LayerInfo]] = defaultdict(list)
     for layer in drawable:
         families[_NUMBER.sub('#', layer.name)].append(layer)
@@ -107,7 +107,7 @@ def _larger_after(family: Sequence[LayerInfo], layers: Sequence[LayerInfo]) -> b
     last, coarsest = max(layer.order for layer in family), max(_octaves(family))
     around = [layer for layer in layers if any(each.name.startswith(f'{layer.name}.') for each in family)]
     return any(
-        layer.order > last and max(_strides(layer)) > coarsest and layer.parameters > _parameters(family)
+        layer.order > last and max(octaves_of(layer)) > coarsest and layer.parameters > _parameters(family)
         for layer in layers
         if layer not in around
     )
@@ -116,7 +116,7 @@ def _larger_after(family: Sequence[LayerInfo], layers: Sequence[LayerInfo]) -> b
 def _by_stride(layers: Sequence[LayerInfo]) -> Default | None:
     """Of each stride the last of the layers that are nearest to the top."""
     ordered = sorted(layers, key=lambda layer: (-_depth(layer), layer.order))
-    top = {octave: layer for layer in ordered for octave in _strides(layer)}
+    top = {octave: layer for layer in ordered for octave in octaves_of(layer)}
     return Default(_in_order(top.values()), 'last of each stride') if top else None
 
 
@@ -129,10 +129,10 @@ def _is_drawn(layer: LayerInfo) -> bool:
 def _octaves(layers: Sequence[LayerInfo]) -> dict[int, LayerInfo]:
     """The last layer that puts out a map of each stride."""
     ordered = sorted(layers, key=lambda layer: layer.order)
-    return {octave: layer for layer in ordered for octave in _strides(layer)}
+    return {octave: layer for layer in ordered for octave in octaves_of(layer)}
 
 
-def _strides(layer: LayerInfo) -> set[int]:
+def octaves_of(layer: LayerInfo) -> set[int]:
     """The strides of a layer's maps as powers of two."""
     return {round(math.log2(rows * columns) / 2) for rows, columns in layer.strides}
 

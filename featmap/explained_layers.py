@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from featmap.default_layers import AFTER, octaves_of
 from featmap.errors import LayerError
 from featmap.layer_tree import LayerInfo, measure
 from featmap.models.protocol import AnyModel
@@ -29,9 +29,6 @@ BEST = {
 }
 """For each kind of answer what measured best, see docs/explanations.md."""
 
-# Where features are made, and not yet mixed with coarser ones or read.
-_AFTER = re.compile(r'(?:^|[._])(?:\w*decoder|\w*head|\w*neck|fpn|aux\w*|classifier)\d*(?:$|\.)', re.IGNORECASE)
-
 
 def choose_layers(network: AnyModel, strides: Sequence[int], extra_tokens: int | None = None) -> tuple[str, ...]:
     """For each stride the layer nearest to the top that ends its stage, or that of the next finer stride.
@@ -44,18 +41,18 @@ def choose_layers(network: AnyModel, strides: Sequence[int], extra_tokens: int |
     layers, missing = measure(network, None, extra_tokens=extra_tokens)
     named = [layer for layer in layers if layer.name.startswith('backbone.')] or layers
     drawn = [layer for layer in named if layer.calls and len(layer.strides) == 1 and layer.shapes[0][-1] > 1]
-    drawn = [layer for layer in drawn if not _AFTER.search(layer.name)] or drawn
+    drawn = [layer for layer in drawn if not AFTER.search(layer.name)] or drawn
     if not drawn:
         kind = type(network.model).__name__
         raise missing or LayerError(
             f'none of the {len(layers)} layers of {kind} puts out a map: {written("target_layers")} names one'
         )
-    octaves = sorted({_octave(layer) for layer in drawn})
+    octaves = sorted({octave for layer in drawn for octave in octaves_of(layer)})
     wanted = [round(math.log2(stride)) for stride in strides]
     taken = [max((each for each in octaves if each <= octave), default=octaves[0]) for octave in wanted]
     ends: dict[int, str] = {}
     for octave in sorted(set(taken)):
-        there = [layer for layer in drawn if _octave(layer) == octave]
+        there = [layer for layer in drawn if octave in octaves_of(layer)]
         # What holds the end of a finer stage holds all stages, and is none.
         single = [layer for layer in there if not any(end.startswith(f'{layer.name}.') for end in ends.values())]
         ends[octave] = _end_of_stage(single or there).name
@@ -67,8 +64,3 @@ def _end_of_stage(layers: Sequence[LayerInfo]) -> LayerInfo:
     learning = [layer for layer in layers if layer.parameters] or layers
     top = min(layer.name.count('.') for layer in learning)
     return max((layer for layer in learning if layer.name.count('.') == top), key=lambda layer: layer.order)
-
-
-def _octave(layer: LayerInfo) -> int:
-    rows, columns = layer.strides[0]
-    return round(math.log2(rows * columns) / 2)

@@ -16,7 +16,7 @@ from featmap.explained.rows import focus
 from featmap.explaining import Explained, Explaining, explainer_of
 from featmap.explanation import Explanation
 from featmap.images import AnyImage
-from featmap.layers import resolve
+from featmap.layers import Target
 from featmap.models.protocol import AnyModel
 from featmap.options import Run
 from featmap.options.explain import ASKING
@@ -128,7 +128,11 @@ class Why:
             batch_size=asked.batch_size, arguments=_arguments(run), extra_tokens=what.extra_tokens,
             like=None if before is None else before._explaining,
         )  # fmt: skip
-        self.layers = resolve(network.model, what.target_layers) if what.target_layers else []
+
+    @property
+    def layers(self) -> list[Target]:
+        """The layers that were named."""
+        return self._explaining.layers
 
     def result(
         self, image: np.ndarray, name: str, location: str, drawer: MapDrawer, pictures: bool = True

@@ -67,6 +67,9 @@ class Explaining:
         placement: Of the same model, where one has seen forwards.
         like: Explains the same model: what it has found out of it is not asked again.
 
+    Attributes:
+        layers: The layers that were named.
+
     Raises:
         OptionError: for a method or a fusion that does not exist, or a method that cannot explain what is asked.
         LayerError: for layers that do not.
@@ -101,13 +104,12 @@ class Explaining:
         self._arguments = dict(arguments or {})
         self._methods = tuple(explainer_of(each, self._arguments) for each in methods)
         self._check_parts()
-        self._layers = resolve(network.model, layers) if layers else []
+        self.layers = resolve(network.model, layers) if layers else []
         shared = like is not None and like.network is network and like.extra_tokens == extra_tokens
         self._placement: Placement = placement or (like._placement if like and shared else Placement(network.model))
         self._raw_layers: list[RawLayer] = like._raw_layers if like and shared else network.raw_layers()
         self._best_layers: dict[tuple[int, ...], list[Target]] = like._best_layers if like and shared else {}
         self._kind_known = 'boxes' if self._raw_layers else None
-        self._chosen_layers: list[Target] = []
 
     @torch.inference_mode(False)  # in which nobody could turn gradients on
     def __call__(self, image: np.ndarray) -> Explained:
@@ -176,7 +178,7 @@ class Explaining:
             partial(self._quietly, image, FLOOR),
             joined,
             self.network.head_score_thr,
-            tuple(layer.label for layer in self._layers),
+            tuple(layer.label for layer in self.layers),
         )
 
     def _kind(self, batch: Batch) -> str:
@@ -202,15 +204,13 @@ class Explaining:
 
     def _layers_for(self, methods: Sequence[Explainer], batch: Batch) -> list[Target]:
         """The layers that the methods work on."""
-        if self._layers or not any(each.takes_layers for each in methods):
-            return self._layers
-        if not self._chosen_layers:
-            strides = BEST[self._kind(batch)].strides
-            if strides not in self._best_layers:
-                names = choose_layers(self.network, strides, self.extra_tokens)
-                self._best_layers[strides] = resolve(self.network.model, names)
-            self._chosen_layers = self._best_layers[strides]
-        return self._chosen_layers
+        if self.layers or not any(each.takes_layers for each in methods):
+            return self.layers
+        strides = BEST[self._kind(batch)].strides
+        if strides not in self._best_layers:
+            names = choose_layers(self.network, strides, self.extra_tokens)
+            self._best_layers[strides] = resolve(self.network.model, names)
+        return self._best_layers[strides]
 
     def _explained(
         self,
@@ -225,7 +225,7 @@ class Explaining:
         heats: dict[tuple[int, int], list[Heat]] = {}
         for number, method in enumerate(methods):
             if isinstance(method, AskingExplainer):
-                layers = wanted if method.takes_layers else self._layers
+                layers = wanted if method.takes_layers else self.layers
                 for part, found in zip(parts, method.explain(asked, parts, layers)):
                     heats[id(part), number] = found
         by_map = [(number, each) for number, each in enumerate(methods) if isinstance(each, MapExplainer)]
@@ -253,10 +253,10 @@ class Explaining:
                     )
                     for item in maps
                 ]
+        note = 'random weights' if self.network.random_weights else ''
         for each in chosen:
             for number, method in enumerate(methods):
                 of_parts = [heats[id(part), number] for part in (each.parts or (each,))]
-                note = 'random weights' if self.network.random_weights else ''
                 yield from explanations_of(each, method, of_parts, asked.geometry, self.fuse, note)
 
 
