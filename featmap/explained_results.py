@@ -11,9 +11,6 @@ import numpy as np
 
 from featmap.drawer import MapDrawer
 from featmap.errors import OptionError
-from featmap.explained import ExplanationDrawer
-from featmap.explained.rows import focus
-from featmap.explaining import Explained, Explaining, explainer_of
 from featmap.explanation import Explanation
 from featmap.images import AnyImage
 from featmap.layers import Target
@@ -28,6 +25,7 @@ from featmap.targets.spec import TargetSpec
 from featmap.wording import option as written
 
 if TYPE_CHECKING:
+    from featmap.explaining import Explained, Explaining
     from featmap.figure import MapFigure
     from featmap.targets import Trace
 
@@ -97,6 +95,9 @@ class Plan:
         spec = target_asked_for(run)
         if spec is None:
             return None
+        # Not before something is to be explained: who draws maps alone need not wait for all methods.
+        from featmap.explaining import explainer_of
+
         for name in run.explain.method:
             explainer_of(name, _arguments(run))
         return cls(spec, run)
@@ -121,6 +122,8 @@ class Why:
     """
 
     def __init__(self, spec: TargetSpec, run: Run, network: AnyModel, before: Why | None = None) -> None:
+        from featmap.explaining import Explaining
+
         self.spec, self.run = spec, run
         asked, what = run.explain, run.what
         self._explaining: Explaining = Explaining(
@@ -142,6 +145,9 @@ class Why:
         Raises:
             FeatMapError: the one of :mod:`featmap.errors` that says what is wrong.
         """
+        from featmap.explained import ExplanationDrawer
+        from featmap.explained.rows import focus
+
         network = self._explaining.network
         network.score_thr = self.run.what.score_thr
         # Who asks about a class says that the model tells classes apart.
